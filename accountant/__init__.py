@@ -1,0 +1,1 @@
+"""Exact, certified privacy accounting: what a differentially private computation costs."""

@@ -1,0 +1,1 @@
+"""Plans of differentially private training runs, and the mechanisms they are made of."""

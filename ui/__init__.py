@@ -1,0 +1,1 @@
+"""The planner for people: the command `dp-planner` and its page in the browser."""
