@@ -1,0 +1,402 @@
+"""One training run with differential privacy, described once and for all."""
+
+import hashlib
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+
+from mechanisms import plan_calibration, plan_event, plan_file, plan_guarantee
+from mechanisms.plan_fields import DEFAULTS, FIELDS, PlanFields, validated
+from mechanisms.plan_schedule import Schedule, schedule, settled
+
+if TYPE_CHECKING:
+    import numpy as np
+    from dp_accounting import DpEvent, NeighboringRelation
+
+    from accountant import Guarantee, PrivacyLoss
+
+    Number: TypeAlias = int | float | np.integer[Any] | np.floating[Any]
+
+__all__ = ["Plan"]
+
+# Each pair says the same in two ways; a plan stores one of the two.
+_TWINS = (("batch_size", "sampling_probability"), ("epochs", "steps"))
+
+
+class Plan:
+    """An immutable, validated description of one DP-SGD run.
+
+    Every step draws a batch, clips each example's gradient to `clip_norm`, adds Gaussian noise of
+    standard deviation `noise_stddev` to the sum, and divides by the expected batch size.
+
+    Of `batch_size` and `sampling_probability`, and of `epochs` and `steps`, give one; the other
+    follows and can be read from the plan all the same. One of noise multiplier, batch size and
+    length may be left out: `calibrate` finds it. Whole numbers may be written as floats (9.6e9).
+
+    Parameters
+    ----------
+    dataset_size : int, optional
+        Number of examples. Needed with `batch_size`.
+    batch_size : int, optional
+        Expected number of examples in one step.
+    sampling_probability : float, optional
+        Probability that one example takes part in one step, in (0, 1].
+    epochs : int or float, optional
+        Passes over the data: steps are ``ceil(epochs * dataset_size / batch_size)``, exactly.
+    steps : int, optional
+        Number of noisy steps.
+    noise_multiplier : float, optional
+        Standard deviation of the noise on the sum, in units of `clip_norm`.
+    clip_norm : float, default 1.0
+        Largest norm of one example's gradient. Epsilon does not depend on it.
+    delta : float, optional
+        In (0, 1); there is no default, because it is a choice that a reader will ask about.
+    sampler : {"poisson", "full_batch", "fixed_order"}, default "poisson"
+        How batches are drawn, and so what the accounting assumes: each example on its own with
+        `sampling_probability`; all examples in every step; or fixed batches in turn, each example
+        at most once per pass, with no amplification by sampling.
+    max_batch_size : None
+        A cap on the batch. Not accounted yet, and refused.
+    neighboring_relation : str or NeighboringRelation, default "add_or_remove_one"
+        Which data sets are neighbours: "add_or_remove_one", "replace_special" (one example is
+        zeroed out) or, except for Poisson sampling, "replace_one".
+    unit : str, default "example"
+        What one row of the data set is, as the statement will call it.
+    group_size : int, default 1
+        How many examples one protected party contributes, all of which are protected together.
+    release : {"final_model", "all_checkpoints", "all_updates"}, default "final_model"
+        What leaves the run. Epsilon covers every noisy update in any case.
+    mechanism : {"identity"}, default "identity"
+        How noise is correlated over steps: not at all.
+
+    Raises
+    ------
+    PlanError
+        If a field is out of range or contradicts another one.
+
+    Notes
+    -----
+    Two plans are equal when their JSON is: a default that was stated and the same default left
+    unsaid make different plans, because they make different statements.
+
+    Examples
+    --------
+    >>> plan = Plan(dataset_size=60_000, batch_size=256, epochs=60, noise_multiplier=1.1)
+    >>> plan.steps
+    14063
+    """
+
+    def __init__(
+        self,
+        *,
+        dataset_size: "Number | None" = None,
+        batch_size: "Number | None" = None,
+        sampling_probability: "Number | None" = None,
+        epochs: "Number | None" = None,
+        steps: "Number | None" = None,
+        noise_multiplier: "Number | None" = None,
+        clip_norm: "Number | None" = None,
+        delta: "Number | None" = None,
+        sampler: str | None = None,
+        max_batch_size: "Number | None" = None,
+        neighboring_relation: "str | NeighboringRelation | None" = None,
+        unit: str | None = None,
+        group_size: "Number | None" = None,
+        release: str | None = None,
+        mechanism: str | None = None,
+        **unknown: object,
+    ) -> None:
+        given = {name: value for name, value in locals().items() if name in FIELDS}
+        values, stated = validated(given | unknown)
+        fields = settled(values)
+        kept = {name for name in stated if getattr(fields, name) is not None}
+        self.__dict__.update(_fields=fields, _stated=frozenset(kept), _schedule=schedule(values))
+
+    # -- what was given, and what follows from it ------------------------------------------------
+
+    @property
+    def fields(self) -> PlanFields:
+        """What is stored: of fields that say the same in two ways, the one that was given."""
+        fields: PlanFields = self.__dict__["_fields"]
+        return fields
+
+    @property
+    def stated(self) -> frozenset[str]:
+        """The fields that somebody gave; the others hold defaults or nothing."""
+        stated: frozenset[str] = self.__dict__["_stated"]
+        return stated
+
+    @property
+    def defaulted(self) -> tuple[str, ...]:
+        """The fields whose value is a default that nobody stated."""
+        return tuple(name for name in DEFAULTS if name not in self.stated)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What an epsilon still needs, of noise_multiplier, batch_size, steps and delta."""
+        follows = self._schedule
+        share = follows.batch_size is None and follows.sampling_probability is None
+        return tuple(
+            name
+            for name, missing in (
+                ("noise_multiplier", self.noise_multiplier is None),
+                ("batch_size", share),
+                ("steps", self.fields.steps is None and self.fields.epochs is None),
+                ("delta", self.delta is None),
+            )
+            if missing
+        )
+
+    @property
+    def _schedule(self) -> Schedule:
+        follows: Schedule = self.__dict__["_schedule"]
+        return follows
+
+    @property
+    def dataset_size(self) -> int | None:
+        """Number of examples in the data set."""
+        return self.fields.dataset_size
+
+    @property
+    def batch_size(self) -> int | float | None:
+        """Expected number of examples in one step."""
+        return self._schedule.batch_size
+
+    @property
+    def sampling_probability(self) -> float | None:
+        """Probability that one example takes part in one step; None without sampling."""
+        return self._schedule.sampling_probability
+
+    @property
+    def epochs(self) -> int | float | None:
+        """How often one example is expected to take part."""
+        return self._schedule.epochs
+
+    @property
+    def steps(self) -> int | None:
+        """Number of noisy steps."""
+        return self._schedule.steps
+
+    @property
+    def max_participations(self) -> int | None:
+        """The largest number of steps with one and the same example; None where unbounded."""
+        return self._schedule.participations
+
+    @property
+    def noise_multiplier(self) -> float | None:
+        """Standard deviation of the noise on the sum, in units of `clip_norm`."""
+        return self.fields.noise_multiplier
+
+    @property
+    def clip_norm(self) -> float:
+        """Largest norm of one example's gradient."""
+        return self.fields.clip_norm
+
+    @property
+    def delta(self) -> float | None:
+        """The delta at which epsilon is stated."""
+        return self.fields.delta
+
+    @property
+    def sampler(self) -> str:
+        """How batches are drawn."""
+        return self.fields.sampler
+
+    @property
+    def max_batch_size(self) -> int | None:
+        """The cap on the batch; None, for none."""
+        return self.fields.max_batch_size
+
+    @property
+    def neighboring_relation(self) -> str:
+        """Which data sets are neighbours."""
+        return self.fields.neighboring_relation
+
+    @property
+    def unit(self) -> str:
+        """What one row of the data set is."""
+        return self.fields.unit
+
+    @property
+    def group_size(self) -> int:
+        """How many examples are protected together."""
+        return self.fields.group_size
+
+    @property
+    def release(self) -> str:
+        """What leaves the run."""
+        return self.fields.release
+
+    @property
+    def mechanism(self) -> str:
+        """How noise is correlated over steps."""
+        return self.fields.mechanism
+
+    @property
+    def noise_stddev(self) -> float:
+        """Standard deviation of the noise on the sum of clipped gradients.
+
+        It is ``noise_multiplier * clip_norm`` times the mechanism's sensitivity, which is 1 for
+        independent noise.
+        """
+        return plan_event.given(self, "noise_multiplier") * self.clip_norm
+
+    @property
+    def noise_to_batch_ratio(self) -> float:
+        """Noise multiplier per example of the expected batch: what decides the model's quality."""
+        return plan_event.given(self, "noise_multiplier") / plan_event.given(self, "batch_size")
+
+    # -- what it costs ---------------------------------------------------------------------------
+
+    def event(self) -> "DpEvent":
+        """Return what the run releases, in dp_accounting's words.
+
+        Raises
+        ------
+        PlanError
+            If the plan leaves open what is released.
+        """
+        return plan_event.event(self)
+
+    @cached_property
+    def loss(self) -> "PrivacyLoss":
+        """The run's privacy loss, to be asked for epsilon, delta and the trade-off curve."""
+        return plan_event.loss(self)
+
+    @property
+    def epsilon(self) -> float:
+        """Upper end of epsilon at the plan's delta: certified, safe to publish."""
+        return self.loss.epsilon(plan_event.given(self, "delta"))
+
+    def guarantee(self) -> "Guarantee":
+        """Return what the run would guarantee, with every condition of it."""
+        return plan_guarantee.guarantee(self)
+
+    # -- other plans -----------------------------------------------------------------------------
+
+    def calibrate(
+        self,
+        *,
+        epsilon: "Number | None" = None,
+        advantage: "Number | None" = None,
+        tpr: "Number | None" = None,
+        fpr: "Number | None" = None,
+    ) -> "Plan":
+        """Find the one thing that this plan leaves out.
+
+        The smallest noise multiplier, the largest number of steps or the largest batch that meets
+        the target. Whichever of epochs and steps was given is held; where neither was, steps are
+        found. The answer is never on the wrong side of the target.
+
+        Parameters
+        ----------
+        epsilon : float, optional
+            Target for epsilon at the plan's delta.
+        advantage : float, optional
+            Target for the advantage of a membership inference attack, in (0, 1).
+        tpr, fpr : float, optional
+            Target for the true positive rate of an attack at this false positive rate.
+
+        Returns
+        -------
+        Plan
+            A new plan, with nothing missing.
+
+        Raises
+        ------
+        PlanError
+            If the target is out of range, or not exactly one thing is missing.
+        CalibrationError
+            If nothing meets the target; the message names the best that can be reached.
+        """
+        return plan_calibration.calibrated(
+            self, plan_calibration.target(epsilon=epsilon, advantage=advantage, tpr=tpr, fpr=fpr)
+        )
+
+    def replace(self, **changes: Any) -> "Plan":
+        """Return a plan with some fields changed; None takes back what was given.
+
+        A new batch size replaces a sampling probability and the other way round, and so do epochs
+        and steps.
+        """
+        given = {name: getattr(self.fields, name) for name in self.stated}
+        for twins in _TWINS:
+            if any(changes.get(name) is not None for name in twins):
+                for name in twins:
+                    given.pop(name, None)
+        return Plan(**(given | changes))
+
+    # -- as data ---------------------------------------------------------------------------------
+
+    def to_json(self) -> str:
+        """Return the canonical JSON of the plan, every field of it: what `hash` is the hash of."""
+        return plan_file.to_json(self)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Plan":
+        """Read a plan from JSON, which may come from anywhere.
+
+        Raises
+        ------
+        PlanError
+            If the text is not a plan.
+        """
+        return cls._from_document(*plan_file.read_json(text))
+
+    def to_yaml(self) -> str:
+        """Return the plan as YAML 1.2, for people."""
+        return plan_file.to_yaml(self)
+
+    @classmethod
+    def from_yaml(cls, text: str | bytes) -> "Plan":
+        """Read a plan from YAML 1.2, which may come from anywhere.
+
+        Raises
+        ------
+        PlanError
+            If the text is not a plan.
+        """
+        return cls._from_document(*plan_file.read_yaml(text))
+
+    @classmethod
+    def _from_document(cls, given: dict[str, Any], unstated: frozenset[str]) -> "Plan":
+        # A default that the file marks as not stated and somebody then edited is stated.
+        stated = {
+            name: value
+            for name, value in given.items()
+            if not (name in unstated and value == DEFAULTS[name] and value is not True)
+        }
+        return cls(**stated)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the canonical JSON, in hexadecimal: the same for the same plan, anywhere."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    # -- an immutable value ----------------------------------------------------------------------
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Plan):
+            return NotImplemented
+        return self.fields == other.fields and self.stated == other.stated
+
+    def __hash__(self) -> int:
+        return hash((self.fields, self.stated))
+
+    def __repr__(self) -> str:
+        given = (f"{name}={getattr(self.fields, name)!r}" for name in FIELDS if name in self.stated)
+        return f"Plan({', '.join(given)})"
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"A Plan does not change: use plan.replace({name}=...) for a new one.")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(
+            f"A Plan does not change: use plan.replace({name}=None) for a new one."
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the cached loss behind: it is found again from the fields."""
+        return {name: self.__dict__[name] for name in ("_fields", "_stated", "_schedule")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)

@@ -1,0 +1,312 @@
+"""The fields of a Plan as they are stored, and the checks that they pass.
+
+`PlanFields` holds what was given and nothing else: exactly one of `epochs` and `steps`, exactly one
+of `batch_size` and `sampling_probability`. What follows from them is worked out by
+`mechanisms.plan.Plan`.
+
+Whole numbers may be written as floats (`9.6e9`), numbers may be NumPy scalars. Booleans, strings,
+infinities and not-a-numbers are refused: none of them is a number that somebody meant to plan with.
+"""
+
+import difflib
+import math
+import unicodedata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from numbers import Integral, Real
+from types import MappingProxyType
+from typing import Any, Final
+
+__all__ = [
+    "DEFAULTS",
+    "FIELDS",
+    "LARGEST_COUNT",
+    "NEIGHBORING_RELATIONS",
+    "RELEASES",
+    "SAMPLERS",
+    "PlanError",
+    "PlanFields",
+    "exact",
+    "finite_number",
+    "shown",
+    "unknown_field",
+    "validated",
+]
+
+LARGEST_COUNT: Final = 10**15  # below 2**53: every count is also exact as a float
+LONGEST_TEXT: Final = 100
+
+SAMPLERS: Final = ("poisson", "full_batch", "fixed_order")
+NEIGHBORING_RELATIONS: Final = ("add_or_remove_one", "replace_special", "replace_one")
+RELEASES: Final = ("final_model", "all_checkpoints", "all_updates")
+MECHANISMS: Final = ("identity",)
+
+# What is assumed where the person planning says nothing. A plan remembers which of these were not
+# said, and so does every statement made from it.
+DEFAULTS: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "clip_norm": 1.0,
+        "sampler": "poisson",
+        "max_batch_size": None,
+        "neighboring_relation": "add_or_remove_one",
+        "unit": "example",
+        "group_size": 1,
+        "release": "final_model",
+        "mechanism": "identity",
+    }
+)
+
+# What people write, and why it is not on offer.
+_INSTEAD: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
+    {
+        "sampler": {
+            "shuf": "no tight bound is known for shuffled batches and accounting them as Poisson "
+            "sampling understates epsilon, so sample with 'poisson', or claim no amplification "
+            "with 'fixed_order'",
+            "without": "sampling without replacement is not accounted yet, so use 'poisson'",
+            "uniform": "say which: 'poisson' takes each example on its own with one probability",
+            "none": "say which: 'full_batch' uses every example in every step, 'fixed_order' "
+            "takes fixed batches in turn",
+            "full": "every example in every step is 'full_batch'",
+            "balls": "random allocation is not accounted yet, so use 'poisson'",
+        },
+        "neighboring_relation": {
+            "zero": "zero-out adjacency is called 'replace_special'",
+            "add": "it is called 'add_or_remove_one'",
+            "remove": "it is called 'add_or_remove_one'",
+            "sub": "substitution is called 'replace_one'",
+            "replace": "choose between 'replace_one' and 'replace_special' (zero-out)",
+        },
+        "mechanism": {
+            "": "correlated noise is not planned yet",
+        },
+    }
+)
+
+
+class PlanError(ValueError):
+    """A field of a Plan does not hold: one sentence naming the field, the value, what is allowed.
+
+    Attributes
+    ----------
+    field : str
+        The field's name.
+    value : object
+        The value that was refused; None where one is missing.
+    allowed : str
+        What the field may be, as it reads after "must be".
+    reason : str or None
+        Why, and what to use instead, where the interval alone would not tell.
+    """
+
+    def __init__(self, field: str, value: object, allowed: str, reason: str | None = None) -> None:
+        self.field = field
+        self.value = value
+        self.allowed = allowed
+        self.reason = reason
+        sentence = f"{field} must be {allowed}"
+        sentence += ", but is missing" if value is None else f", not {shown(value)}"
+        sentence += f": {reason}" if reason else ""
+        super().__init__(sentence if sentence.endswith("?") else f"{sentence}.")
+
+    def __reduce__(self) -> tuple[type["PlanError"], tuple[object, ...]]:
+        """Rebuild from the parts: exceptions otherwise unpickle from their message alone."""
+        return PlanError, (self.field, self.value, self.allowed, self.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFields:
+    """What was given for each field; None where nothing was. See `mechanisms.plan.Plan`."""
+
+    dataset_size: int | None
+    batch_size: int | None
+    sampling_probability: float | None
+    epochs: int | float | None
+    steps: int | None
+    noise_multiplier: float | None
+    clip_norm: float
+    delta: float | None
+    sampler: str
+    max_batch_size: int | None
+    neighboring_relation: str
+    unit: str
+    group_size: int
+    release: str
+    mechanism: str
+
+
+FIELDS: Final[tuple[str, ...]] = tuple(field.name for field in fields(PlanFields))
+
+
+def shown(value: object) -> str:
+    """Write a refused value so that it fits a one-line message, whatever it is."""
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"a {type(value).__name__}"
+    text = " ".join(text.split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def exact(value: int | float) -> Fraction:
+    """Return the number a person typed: 0.1 is one tenth, not the double nearest to it."""
+    return Fraction(repr(value))
+
+
+def unknown_field(name: object, value: object) -> PlanError:
+    """Return the error for a field that Plans do not have, with the likeliest one they do."""
+    close = difflib.get_close_matches(str(name)[:LONGEST_TEXT].lower(), FIELDS, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]}?" if close else f"its fields are {', '.join(FIELDS)}"
+    known = name if isinstance(name, str) and name.isidentifier() else shown(name)
+    given = "null" if value is None else value
+    return PlanError(str(known)[:60], given, "left out", f"a plan has no such field, {hint}")
+
+
+def finite_number(name: str, value: object, allowed: str) -> int | float:
+    """Return the value as a finite int or float of Python, or refuse it."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise PlanError(name, value, allowed)
+    if isinstance(value, Integral):
+        return int(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        raise PlanError(name, value, allowed) from None
+    if not math.isfinite(number):
+        raise PlanError(name, value, allowed)
+    return number
+
+
+def _count(name: str, value: object) -> int:
+    allowed = f"a whole number from 1 to {LARGEST_COUNT:.0e}".replace("e+", "e")
+    number = finite_number(name, value, allowed)
+    if not 1 <= number <= LARGEST_COUNT or number != int(number):
+        raise PlanError(name, value, allowed)
+    return int(number)
+
+
+def _positive(name: str, value: object) -> float:
+    allowed = "a number in the interval (0, inf)"
+    number = finite_number(name, value, allowed)
+    try:
+        as_float = float(number)
+    except OverflowError:
+        raise PlanError(name, value, allowed) from None
+    if not as_float > 0:
+        raise PlanError(name, value, allowed)
+    return as_float
+
+
+def _epochs(name: str, value: object) -> int | float:
+    number = _positive(name, value)
+    if number > LARGEST_COUNT:
+        raise PlanError(name, value, f"a number in the interval (0, {LARGEST_COUNT:.0e}]")
+    return int(number) if number.is_integer() else number
+
+
+def _probability(name: str, value: object) -> float:
+    allowed = "a number in the interval (0, 1]"
+    number = finite_number(name, value, allowed)
+    if not 0 < number <= 1:
+        raise PlanError(name, value, allowed)
+    return float(number)
+
+
+def _delta(name: str, value: object) -> float:
+    allowed = "a number in the interval (0, 1)"
+    number = finite_number(name, value, allowed)
+    if not 0 < number < 1:
+        raise PlanError(name, value, allowed)
+    return float(number)
+
+
+def _one_of(choices: tuple[str, ...]) -> Callable[[str, object], str]:
+    allowed = " or ".join(filter(None, [", ".join(map(repr, choices[:-1])), repr(choices[-1])]))
+
+    def check(name: str, value: object) -> str:
+        # dp_accounting's NeighboringRelation is welcome, without importing it to find out.
+        if type(value).__name__ == "NeighboringRelation":
+            value = str(getattr(value, "name", "")).lower()
+        if isinstance(value, str) and value in choices:
+            return str(value)
+        word = value.lower() if isinstance(value, str) else None
+        for beginning, reason in _INSTEAD.get(name, {}).items():
+            if word is not None and beginning in word:
+                raise PlanError(name, value, allowed, reason)
+        close = difflib.get_close_matches(word[:LONGEST_TEXT], choices, n=1) if word else []
+        raise PlanError(name, value, allowed, f"did you mean {close[0]!r}" if close else None)
+
+    return check
+
+
+def _text(name: str, value: object) -> str:
+    allowed = f"a line of 1 to {LONGEST_TEXT} printable characters"
+    if not isinstance(value, str) or not value.strip() or len(value) > LONGEST_TEXT:
+        raise PlanError(name, value, allowed)
+    # Control, format, surrogate, private and separator characters: invisible in a statement.
+    if any(unicodedata.category(c)[0] == "C" or unicodedata.category(c) in "Zl Zp" for c in value):
+        raise PlanError(name, value, allowed)
+    return value.strip()
+
+
+def _no_cap(name: str, value: object) -> None:
+    raise PlanError(
+        name,
+        value,
+        "left out",
+        "a cap on the batch changes the privacy loss and is not accounted yet, so process every "
+        "example that was drawn, in several passes if memory is short",
+    )
+
+
+_CHECKS: Final[Mapping[str, Callable[[str, object], Any]]] = MappingProxyType(
+    {
+        "dataset_size": _count,
+        "batch_size": _count,
+        "sampling_probability": _probability,
+        "epochs": _epochs,
+        "steps": _count,
+        "noise_multiplier": _positive,
+        "clip_norm": _positive,
+        "delta": _delta,
+        "sampler": _one_of(SAMPLERS),
+        "max_batch_size": _no_cap,
+        "neighboring_relation": _one_of(NEIGHBORING_RELATIONS),
+        "unit": _text,
+        "group_size": _count,
+        "release": _one_of(RELEASES),
+        "mechanism": _one_of(MECHANISMS),
+    }
+)
+
+
+def validated(given: Mapping[str, object]) -> tuple[dict[str, Any], frozenset[str]]:
+    """Check every field on its own and fill in the defaults.
+
+    Parameters
+    ----------
+    given : mapping of str to object
+        Fields by name; None means that nothing was given.
+
+    Returns
+    -------
+    values : dict
+        A value, or None, for every name in `FIELDS`.
+    stated : frozenset of str
+        The fields for which a value was given.
+
+    Raises
+    ------
+    PlanError
+        For an unknown name, and for the first value that its field does not allow.
+    """
+    for name, value in given.items():
+        if name not in _CHECKS:
+            raise unknown_field(name, value)
+    stated = frozenset(name for name, value in given.items() if value is not None)
+    values = {
+        name: _CHECKS[name](name, given[name]) if name in stated else DEFAULTS.get(name)
+        for name in FIELDS
+    }
+    return values, stated
