@@ -1,1 +1,24 @@
-"""Exact, certified privacy accounting: what a differentially private computation costs."""
+"""Exact, certified privacy accounting: what a differentially private computation costs.
+
+>>> from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent
+>>> from accountant import privacy_loss
+>>> step = privacy_loss(PoissonSampledDpEvent(0.01, GaussianDpEvent(1.0)))
+>>> lower, upper = (1000 * step).epsilon_bounds(1e-5)
+"""
+
+from accountant.adapters.dp_accounting import Accountant
+from accountant.bounds import Bounds
+from accountant.calibration import calibrate
+from accountant.errors import CalibrationError, IncompatibleLossError, UnsupportedEventError
+from accountant.privacy_loss import PrivacyLoss, privacy_loss
+
+__all__ = [
+    "Accountant",
+    "Bounds",
+    "CalibrationError",
+    "IncompatibleLossError",
+    "PrivacyLoss",
+    "UnsupportedEventError",
+    "calibrate",
+    "privacy_loss",
+]

@@ -1,0 +1,23 @@
+"""Everything that the accountant raises on purpose.
+
+    ValueError
+     +- UnsupportedEventError   (also dp_accounting's: code that catches that one keeps working)
+     +- CalibrationError        no parameter in the bracket meets the target
+     +- IncompatibleLossError   losses under different neighbouring relations do not add
+"""
+
+from __future__ import annotations
+
+from dp_accounting import privacy_accountant
+
+
+class UnsupportedEventError(privacy_accountant.UnsupportedEventError, ValueError):
+    """The event has no proven privacy loss here; the message says why and what to use instead."""
+
+
+class CalibrationError(ValueError):
+    """No admissible parameter meets the target; the message names the best reachable."""
+
+
+class IncompatibleLossError(ValueError):
+    """Losses that describe different neighbouring relations were combined."""

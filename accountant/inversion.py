@@ -1,0 +1,245 @@
+"""From one direction of a loss to certified delta(epsilon) and epsilon(delta).
+
+A query keeps a proved bracket at all times and only narrows it, so that stopping early is sound.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from accountant.composition import Composition
+from accountant.contour import (
+    NODE_BUDGET,
+    SMALLEST,
+    ContourError,
+    Line,
+    log_kernel_peak,
+    saddle_at,
+    saddle_for,
+)
+
+# A bracket this much narrower than it must be ends the search (relative, in epsilon).
+FINEST = 1e-13
+
+
+# Promised widths (docs/engine.md, section 7): relative, in epsilon; in delta where epsilon is
+# ill-conditioned; and for slow tails, those that need more nodes than SLOW_NODES.
+WIDTH = 1e-9
+WIDTH_OF_DELTA = 1e-12
+SLOW_WIDTH = 1e-6
+SLOW_NODES = 2048
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """Proved bounds, and whether they are as narrow as promised."""
+
+    lower: float
+    upper: float
+    tight: bool
+
+
+def delta_bracket(composition: Composition, epsilon: float, budget: int = NODE_BUDGET) -> Bracket:
+    """Proved bounds on delta(epsilon), epsilon >= 0, for one direction."""
+    if composition.empty or epsilon >= composition.largest_loss:
+        return Bracket(0.0, 0.0, True)
+    closed = composition.closed_form(epsilon)
+    if closed is not None:
+        return Bracket(*closed, closed[1] - closed[0] <= WIDTH * closed[1])
+    theta, log_delta = saddle_at(composition, epsilon)
+    lower, upper = 0.0, chernoff(composition, theta, epsilon)
+    log_delta = min(log_delta, math.log(max(upper, SMALLEST)))
+    slow = False
+    for _ in range(2):
+        try:
+            line = Line(composition, theta, epsilon, log_delta, budget)
+        except ContourError:
+            break
+        slow = slow_tail(line)
+        proved = line.certify(epsilon)
+        lower, upper = max(lower, proved.lower), min(upper, proved.upper)
+        log_found = math.log(max(upper, SMALLEST))
+        # the saddle's guess of delta set the step: once more where it was far too large
+        if upper - lower <= 1e-10 * upper or log_found > log_delta - 2.0:
+            break
+        log_delta = log_found
+    return Bracket(lower, upper, upper - lower <= (SLOW_WIDTH if slow else WIDTH) * upper)
+
+
+def slow_tail(line: Line) -> bool:
+    """Whether |Phi| decays so slowly on the line that the wider promise applies."""
+    return line.smoothing > 0.0 or line.nodes > SLOW_NODES
+
+
+def chernoff(composition: Composition, theta: float, epsilon: float) -> float:
+    """delta(epsilon) <= exp(K(theta) - theta epsilon) sup (1-e^-x)_+ e^(-theta x)."""
+    k, _, _, error = composition.cumulants(theta)
+    if not math.isfinite(k):
+        return 1.0
+    slack = error + 1e-13 * (abs(k) + theta * epsilon + 1.0)
+    exponent = k - theta * epsilon + log_kernel_peak(theta) + slack
+    return min(1.0, math.exp(min(exponent, 0.0)) + SMALLEST)
+
+
+def epsilon_bracket(composition: Composition, delta: float, budget: int = NODE_BUDGET) -> Bracket:
+    """Proved bounds on epsilon(delta), 0 < delta < 1, for one direction."""
+    if composition.empty:
+        return Bracket(0.0, 0.0, True)
+    search = _Search(composition, delta, budget)
+    search.at_zero()
+    if composition.has_closed_form:
+        search.by_closed_form()
+    elif search.upper > 0.0:
+        search.by_contour()
+    width = search.upper - search.lower
+    promised = SLOW_WIDTH if search.slow else WIDTH
+    tight = width <= promised * search.upper or search.spread <= WIDTH_OF_DELTA
+    return Bracket(search.lower, search.upper, tight)
+
+
+class _Search:
+    """The proved bracket of one epsilon query, and the ways to narrow it."""
+
+    def __init__(self, composition: Composition, delta: float, budget: int) -> None:
+        self.composition = composition
+        self.delta = delta
+        self.log_delta = math.log(delta)
+        self.budget = budget
+        self.lower = 0.0
+        self.upper = composition.largest_loss
+        self.spread = math.inf  # narrowest relative bracket of delta that straddles the target
+        self.slow = False
+
+    def learn(self, epsilon: float, lower: float, upper: float) -> None:
+        """Take in proved bounds on delta(epsilon)."""
+        if upper <= self.delta:
+            self.upper = max(min(self.upper, epsilon), self.lower)
+        if lower >= self.delta:
+            self.lower = min(max(self.lower, epsilon), self.upper)
+        if upper > 0.0 and lower <= self.delta <= upper:
+            self.spread = min(self.spread, (upper - lower) / upper)
+
+    def at_zero(self) -> None:
+        """Settle epsilon = 0 where delta >= delta(0), cheaply where it is clear."""
+        if self.composition.has_closed_form:
+            closed = self.composition.closed_form(0.0)
+            assert closed is not None
+            self.learn(0.0, *closed)
+        # delta(0) <= sqrt(chi-square)/2 <= sqrt(expm1(K(1)))/2: decides tiny losses at once
+        k, _, _, error = self.composition.cumulants(1.0)
+        if k < 1.0 and 0.5 * math.sqrt(math.expm1(k + error)) * (1.0 + 1e-9) <= self.delta:
+            self.upper = 0.0
+            self.spread = 0.0
+
+    def by_closed_form(self) -> None:
+        """Bisect between proved sides of a closed form."""
+
+        def bounds(epsilon: float) -> tuple[float, float]:
+            found = self.composition.closed_form(epsilon)
+            assert found is not None
+            self.learn(epsilon, *found)
+            return found
+
+        if self.upper <= 0.0:
+            return
+        low, high = self.lower, self.upper
+        if not math.isfinite(high):
+            high = 1.0
+            while bounds(high)[1] > self.delta:
+                low, high = high, 2.0 * high
+                if high > 1e300:
+                    return
+        # a proved lower side at low and a proved upper side at high: narrow each to its own edge
+        self._edge(low, high, lambda e: bounds(e)[1] <= self.delta)
+        self._edge(self.lower, self.upper, lambda e: bounds(e)[0] < self.delta)
+
+    def _edge(self, low: float, high: float, beyond: Callable[[float], bool]) -> None:
+        for _ in range(200):
+            if high - low <= 1e-15 * high:
+                return
+            middle = 0.5 * (low + high) if low > 0.1 * high else max(0.3 * high, 1e-300)
+            if middle <= 1e-290:
+                return
+            if beyond(middle):
+                high = middle
+            else:
+                low = middle
+
+    def by_contour(self) -> None:
+        """Newton on one line; a new line at the saddle where the old one is too far away."""
+        composition = self.composition
+        theta, guess = saddle_for(composition, self.log_delta)
+        if not math.isfinite(guess) or guess <= 0.0:
+            guess = 0.0
+            theta = saddle_at(composition, 0.0)[0]
+        if math.isfinite(self.upper):
+            guess = min(guess, self.upper * (1.0 - 1e-3))
+        # A proved upper end before anything else
+        self._chernoff(theta)
+        best = math.inf
+        for _ in range(6):
+            try:
+                line = Line(composition, theta, guess, self.log_delta, self.budget)
+            except ContourError:
+                return
+            self.slow = self.slow or slow_tail(line)
+            found = self._newton(line, guess)
+            width = self.upper - self.lower
+            if found is None or width <= FINEST * self.upper:
+                return
+            near = abs(found - guess) * max(theta, 1.0) < 0.5
+            if near and width > 0.25 * best:
+                return
+            best = min(best, width)
+            if near and width <= 1e-10 * self.upper:
+                return
+            guess = found
+            theta = saddle_at(composition, guess)[0]
+
+    def _chernoff(self, theta: float) -> None:
+        k, _, _, error = self.composition.cumulants(theta)
+        if math.isfinite(k):
+            bound = (k + error + log_kernel_peak(theta) - self.log_delta) / theta
+            bound = max(0.0, bound) * (1.0 + 1e-12) + 1e-12 * abs(k) / theta
+            self.upper = min(self.upper, bound)
+
+    def _newton(self, line: Line, start: float) -> float | None:
+        """Solve delta(epsilon) = delta on one line and learn both sides of the answer."""
+        epsilon = start
+        proved = line.certify(epsilon)
+        self.learn(epsilon, proved.lower, proved.upper)
+        for _ in range(30):
+            if not (proved.estimate > 0.0 and proved.log_slope < 0.0):
+                # lost in the line's error: halve towards the proved side
+                move = 0.5 * (epsilon + (self.lower if epsilon > self.lower else self.upper))
+            else:
+                move = epsilon - (math.log(proved.estimate) - self.log_delta) / proved.log_slope
+            move = min(max(move, self.lower), self.upper)
+            if math.isinf(move) or math.isnan(move):
+                return None
+            done = abs(move - epsilon) <= 1e-13 * max(move, 1e-300)
+            far = abs(move - start) * line.theta > 12.0
+            epsilon = move
+            proved = line.certify(epsilon)
+            self.learn(epsilon, proved.lower, proved.upper)
+            if done or far:
+                break
+        if not (proved.estimate > 0.0 and proved.log_slope < 0.0):
+            return epsilon
+        # step out to both proved sides
+        slack = (proved.upper - proved.lower) / proved.estimate / -proved.log_slope
+        slack = max(slack, 2e-15 * epsilon)
+        for side in (1.0, -1.0):
+            reach = 0.5
+            for _ in range(6):
+                there = epsilon + side * reach * slack
+                if there <= 0.0:
+                    there = 0.0
+                at = line.certify(there)
+                self.learn(there, at.lower, at.upper)
+                if there == 0.0 or (self.upper <= there if side > 0 else self.lower >= there):
+                    break
+                reach *= 1.6
+        return epsilon

@@ -1,0 +1,171 @@
+"""Gaussian losses: the plain Gaussian, and a mixture of Gaussians against one Gaussian.
+
+The mixture covers Poisson sampling (weights 1-q, q at 0 and 1), groups, user-level units and
+MixtureOfGaussiansDpEvent.  Proofs and error terms: docs/engine.md.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from accountant import kernels
+
+ULP = kernels.ULP
+# Assumed accuracy of exp, expm1, log, log1p and of the normal tail, in ULP; tests measure it.
+TAIL_ULPS = 64.0
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class GaussianMixture:
+    """``P = sum_i p_i N(c_i, sigma^2)`` against ``Q = N(0, sigma^2)``, ``0 <= c_0 < c_1 < ...``.
+
+    Parameters
+    ----------
+    sigma
+        Standard deviation of the noise, in units in which the sensitivities are given.
+    sensitivities, probabilities
+        Support (distinct, increasing, last one positive) and weights (positive, sum 1).
+    """
+
+    sigma: float
+    sensitivities: tuple[float, ...]
+    probabilities: tuple[float, ...]
+    _c: Floats = field(init=False, repr=False, compare=False)
+    _p: Floats = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_c", np.array(self.sensitivities))
+        object.__setattr__(self, "_p", np.array(self.probabilities))
+
+    def smallest_loss(self) -> float:
+        """Infimum of log dP/dQ: log p_0 if c_0 = 0, else minus infinity."""
+        if self.sensitivities[0] > 0.0:
+            return -math.inf
+        # through the complement, so that log(1 - q) keeps its digits
+        return math.log1p(-math.fsum(self.probabilities[1:]))
+
+    def cumulants(self, a: float, target: float) -> tuple[float, float, float, float]:
+        """Log phi(a) = log E_Q[exp(a L)], its two derivatives, and a bound on the error of log phi."""
+        result: tuple[float, float, float, float] = kernels.mixture_cumulants(
+            self._p, self._c, self.sigma, a, target
+        )
+        return result
+
+    def line(
+        self, a: float, step: float, nodes: int, log_phi: float, target: float
+    ) -> tuple[Floats, Floats, Floats, Floats]:
+        """Log phi(a + i k step): real part, imaginary part, error bound, upper bound of the real."""
+        result: tuple[Floats, Floats, Floats, Floats] = kernels.mixture_line(
+            self._p, self._c, self.sigma, a, step, nodes, log_phi, target
+        )
+        return result
+
+    def envelope(self, a: float, log_phi: float, edges: Floats) -> Floats:
+        """Upper bounds of log|phi(a+it)/phi(a)| on the shells between the edges, and beyond."""
+        result: Floats = kernels.mixture_envelope(self._p, self._c, self.sigma, a, log_phi, edges)
+        return result
+
+    def delta(self, epsilon: float, add: bool) -> tuple[float, float]:
+        """Bounds on the hockey-stick divergence of one release, by the optimal threshold.
+
+        ``delta = sup_A P(A) - e^eps Q(A)`` (or with P and Q exchanged, ``add``); the supremum is
+        attained at a threshold on x because the loss increases in x.
+        """
+        sign = -1.0 if add else 1.0
+        loss = sign * epsilon
+        if loss <= self.smallest_loss():
+            # the whole line belongs to A (not add), or none of it does
+            value = 0.0 if add else -math.expm1(epsilon)
+            return max(0.0, value * (1.0 - 4.0 * ULP)), max(0.0, value * (1.0 + 4.0 * ULP))
+        x = self._threshold(loss)
+        tails = special.ndtr(-sign * (x - self._c) / self.sigma)
+        plain = float(special.ndtr(-sign * x / self.sigma))
+        mixed = float(self._p @ tails)
+        if add:
+            first, second = plain, math.exp(epsilon) * mixed if mixed > 0.0 else 0.0
+        else:
+            first, second = mixed, math.exp(epsilon) * plain if plain > 0.0 else 0.0
+        # A threshold off by a relative 1e-13 costs a second order of it.  Rounding of the
+        # arguments moves the tails by |argument| ULP^2-relative amounts, hence 1 + argument^2.
+        argument = (abs(x) + self.sensitivities[-1]) / self.sigma
+        error = (first + second) * ULP * (TAIL_ULPS + 4.0 * argument * argument + 4.0 * epsilon)
+        value = first - second
+        tiny = 1e-300
+        return max(0.0, value - error), min(1.0, max(0.0, value) + error + tiny)
+
+    def _threshold(self, loss: float) -> float:
+        """The x at which log dP/dQ equals ``loss``."""
+        s2 = self.sigma * self.sigma
+        if len(self.sensitivities) == 1:
+            c = self.sensitivities[0]
+            return loss * s2 / c + 0.5 * c
+        if len(self.sensitivities) == 2 and self.sensitivities[0] == 0.0:
+            q, c = self.probabilities[1], self.sensitivities[1]
+            # log((e^loss - 1 + q)/q)
+            ratio = (
+                loss - math.log(q) + math.log1p((q - 1.0) * math.exp(-loss))
+                if loss > 1.0
+                else math.log1p(math.expm1(loss) / q)
+            )
+            return ratio * s2 / c + 0.5 * c
+        low, high = -1.0, 1.0
+        while self._loss(low) > loss:
+            low *= 2.0
+        while self._loss(high) < loss:
+            high *= 2.0
+        for _ in range(200):
+            middle = 0.5 * (low + high)
+            if middle in (low, high):
+                break
+            if self._loss(middle) < loss:
+                low = middle
+            else:
+                high = middle
+        return low
+
+    def _loss(self, x: float) -> float:
+        y = (x * self._c - 0.5 * self._c * self._c) / (self.sigma * self.sigma)
+        if y[-1] < 300.0:
+            return math.log1p(float(self._p @ np.expm1(y)))
+        return float(special.logsumexp(y, b=self._p))
+
+
+def gaussian_delta(variance: float, epsilon: float) -> tuple[float, float]:
+    """Bounds on delta of a Gaussian loss with ``variance`` = sum of (sensitivity/sigma)^2.
+
+    Balle and Wang 2018, Theorem 8, written as phi(d1) (m(-d1) - m(-d2)) with Mills ratios m, so
+    that nothing underflows before delta does.
+    """
+    mu = math.sqrt(variance)
+    d1 = epsilon / mu - 0.5 * mu
+    d2 = epsilon / mu + 0.5 * mu
+    if d1 < -20.0:
+        first, second = float(special.ndtr(-d1)), math.exp(epsilon + special.log_ndtr(-d2))
+        error = ULP * (TAIL_ULPS + 4.0 * d1 * d1 + 4.0 * d2 * d2)
+        value = first - second
+        slack = error * (first + second)
+        return max(0.0, value - slack), min(1.0, max(0.0, value) + slack)
+    root = math.sqrt(0.5)
+    first = float(special.erfcx(d1 * root))
+    second = float(special.erfcx(d2 * root))
+    log_half_density = -0.5 * d1 * d1 - math.log(2.0)
+    scale = math.exp(log_half_density)
+    value = scale * (first - second)
+    # d1 and d2 carry 4 ULP; x m(x) <= 1 bounds the derivative of log m; exp carries d1^2
+    error = scale * (first + second) * ULP * (TAIL_ULPS + 8.0 * abs(d1) * (abs(d1) + mu))
+    error += 1e-320
+    return max(0.0, value - error), min(1.0, max(0.0, value) + error)
+
+
+@lru_cache(maxsize=4096)
+def poisson_gaussian(sigma: float, q: float) -> GaussianMixture:
+    """The pair of the Poisson-subsampled Gaussian with unit sensitivity."""
+    return GaussianMixture(sigma, (0.0, 1.0), (1.0 - q, q))

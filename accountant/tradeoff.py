@@ -1,0 +1,171 @@
+"""f-DP: the trade-off curve of a composed loss, from its exact delta(epsilon).
+
+For every real epsilon, ``f(alpha) >= 1 - delta(epsilon) - e^epsilon alpha`` (Dong, Roth, Su 2022,
+Proposition 2.12); with an upper bound of delta the right-hand side stays a lower bound of f.  The
+best epsilon for an alpha is the threshold of the optimal test, and a small error in it costs only
+the second order.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from accountant.composition import Composition
+from accountant.contour import ContourError, Line, saddle_at
+
+Floats = npt.NDArray[np.float64]
+
+# Lines are placed this many standard deviations of the tilted loss apart.
+SPACING = 2.0
+LARGEST_LINES = 64
+GRID = 24
+
+
+def smallest_fnr(forward: Composition, backward: Composition, fpr: Floats) -> Floats:
+    """Lower bound of the trade-off function f of the pair (Q, P), P the numerator of ``forward``.
+
+    Parameters
+    ----------
+    forward, backward
+        The loss of (P, Q) and of (Q, P).
+    fpr
+        Type I errors, shape (m,), each in [0, 1].
+    """
+    if forward.empty:
+        return np.maximum(0.0, (1.0 - fpr) * (1.0 - 1e-15))
+    result = np.zeros(fpr.shape)
+    result[fpr == 0.0] = 1.0
+    inside = (fpr > 0.0) & (fpr < 1.0)
+    if not np.any(inside):
+        return result
+    alpha = fpr[inside]
+    best = np.zeros(alpha.shape)
+    # epsilon >= 0: the threshold has Q[S > epsilon] = alpha
+    right = _Side(forward)
+    split = right.tail_at_zero()
+    low = alpha <= split
+    if np.any(low):
+        epsilon = right.thresholds(np.log(alpha[low]), log_of_tail)
+        for e in epsilon:
+            delta = right.upper_delta(e)
+            value = (1.0 - delta) - np.exp(e) * alpha[low] * (1.0 + 1e-15)
+            best[low] = np.maximum(best[low], value)
+    if not np.all(low):
+        # epsilon < 0: delta(-e) = 1 - exp(-e) + exp(-e) delta_backward(e)
+        left = _Side(backward)
+        rest = alpha[~low]
+        epsilon = left.thresholds(np.log1p(-rest), log_of_head)
+        for e in epsilon:
+            delta = left.upper_delta(e)
+            value = np.exp(-e) * ((1.0 - rest) - delta) * (1.0 - 4e-16)
+            best[~low] = np.maximum(best[~low], value)
+    result[inside] = np.clip(best - 2e-16, 0.0, 1.0 - fpr[inside])
+    return result
+
+
+def log_of_tail(epsilon: Floats, delta: Floats, fall: Floats) -> Floats:
+    """log Q[S > epsilon] = log(-delta'(epsilon)) - epsilon."""
+    with np.errstate(divide="ignore"):
+        result: Floats = np.log(np.maximum(fall, 0.0)) - epsilon
+    return result
+
+
+def log_of_head(epsilon: Floats, delta: Floats, fall: Floats) -> Floats:
+    """log Q[S <= -epsilon], from the backward loss: delta - delta'."""
+    with np.errstate(divide="ignore"):
+        result: Floats = np.log(np.maximum(delta + fall, 0.0))
+    return result
+
+
+class _Side:
+    """Lines that cover epsilon from 0 up to wherever it is asked."""
+
+    def __init__(self, composition: Composition) -> None:
+        self.composition = composition
+        self.lines: list[Line] = []
+        self.starts: list[float] = []
+        self._extend()
+
+    def _extend(self) -> bool:
+        """Append the line of the next epsilon; False where the loss ends or no line is found."""
+        epsilon = 0.0
+        if self.lines:
+            epsilon = self.starts[-1] + SPACING * self._deviation
+        if epsilon >= self.composition.largest_loss or len(self.lines) >= LARGEST_LINES:
+            return False
+        theta, log_delta = saddle_at(self.composition, epsilon)
+        _, _, k2, _ = self.composition.cumulants(theta, 12.0)
+        self._deviation = math.sqrt(max(k2, 0.0) + 1.0 / theta**2 + 1.0 / (theta + 1.0) ** 2)
+        try:
+            line = Line(self.composition, theta, epsilon, min(log_delta, -0.1))
+        except ContourError:
+            return False
+        self.lines.append(line)
+        self.starts.append(epsilon)
+        return True
+
+    def tail_at_zero(self) -> float:
+        """Q[S > 0]."""
+        if not self.lines:
+            return 0.5
+        _, _, _, fall = self.lines[0].certify_many(np.zeros(1))
+        return float(fall[0])
+
+    def thresholds(self, targets: Floats, level: object) -> list[Floats]:
+        """Two rounds of approximate thresholds at which ``level`` equals the targets."""
+        assert callable(level)
+        if not self.lines:
+            return [np.zeros(targets.shape)]
+        grid, values = self._sample(0, level)
+        wanted = float(targets.min())
+        while not (len(values) and values[-1] < wanted):
+            if not self._extend():
+                break
+            more, found = self._sample(len(self.lines) - 1, level)
+            grid, values = np.append(grid, more), np.append(values, found)
+        keep = np.isfinite(values)
+        grid, values = grid[keep], values[keep]
+        # decreasing in epsilon; the running minimum removes rounding's ripples
+        values = np.minimum.accumulate(values)
+        first = np.interp(-targets, -values, grid)
+        at, fall = self._evaluate(first)
+        slope = np.interp(first, grid, np.minimum(np.gradient(values, grid), -1e-300))
+        with np.errstate(all="ignore"):
+            second = first + (targets - level(first, at, fall)) / slope
+        second = np.clip(np.where(np.isfinite(second), second, first), 0.0, grid[-1])
+        return [first, second]
+
+    def _sample(self, index: int, level: object) -> tuple[Floats, Floats]:
+        assert callable(level)
+        start = self.starts[index]
+        grid = start + SPACING * self._deviation * np.arange(GRID) / GRID
+        grid = grid[grid < self.composition.largest_loss]
+        _, _, estimate, fall = self.lines[index].certify_many(grid)
+        return grid, level(grid, estimate, fall)
+
+    def _evaluate(self, epsilons: Floats) -> tuple[Floats, Floats]:
+        estimate = np.zeros(epsilons.shape)
+        fall = np.zeros(epsilons.shape)
+        for line, chosen in self._by_line(epsilons):
+            _, _, estimate[chosen], fall[chosen] = line.certify_many(epsilons[chosen])
+        return estimate, fall
+
+    def upper_delta(self, epsilons: Floats) -> Floats:
+        """Certified upper bounds of delta."""
+        upper = np.ones(epsilons.shape)
+        for line, chosen in self._by_line(epsilons):
+            upper[chosen] = line.certify_many(epsilons[chosen])[1]
+        upper[epsilons >= self.composition.largest_loss] = 0.0
+        return upper
+
+    def _by_line(self, epsilons: Floats) -> list[tuple[Line, npt.NDArray[np.intp]]]:
+        nearest = np.searchsorted(self.starts, epsilons, side="right") - 1
+        pairs = []
+        for index, line in enumerate(self.lines):
+            chosen = np.flatnonzero(nearest == index)
+            if len(chosen):
+                pairs.append((line, chosen))
+        return pairs
