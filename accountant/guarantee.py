@@ -6,7 +6,9 @@ and read by `accountant.statement`, which needs to know none of them.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING
@@ -99,6 +101,18 @@ class Guarantee:
     parameters: tuple[Parameter, ...]
     plan_hash: str | None = None
     command: str | None = None
+
+    def true_positive_rate(self, false_positive_rate: float) -> float:
+        """Return the largest share of members that any attack finds, rounded up.
+
+        Parameters
+        ----------
+        false_positive_rate : float
+            The share of non-members that the attack takes for members.
+        """
+        found = 1 - Fraction(float(self.loss.fnr(false_positive_rate)))
+        nearest = float(found)
+        return nearest if Fraction(nearest) >= found else math.nextafter(nearest, 2.0)
 
     @property
     def planned(self) -> bool:

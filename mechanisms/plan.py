@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     from dp_accounting import DpEvent, NeighboringRelation
 
-    from accountant import Guarantee, PrivacyLoss
+    from accountant import PrivacyLoss
+    from accountant.guarantee import Guarantee
 
     Number: TypeAlias = int | float | np.integer[Any] | np.floating[Any]
 
@@ -238,12 +239,13 @@ class Plan:
         It is ``noise_multiplier * clip_norm`` times the mechanism's sensitivity, which is 1 for
         independent noise.
         """
-        return plan_event.given(self, "noise_multiplier") * self.clip_norm
+        return float(plan_event.given(self, "noise_multiplier")) * self.clip_norm
 
     @property
     def noise_to_batch_ratio(self) -> float:
         """Noise multiplier per example of the expected batch: what decides the model's quality."""
-        return plan_event.given(self, "noise_multiplier") / plan_event.given(self, "batch_size")
+        noise = float(plan_event.given(self, "noise_multiplier"))
+        return noise / float(plan_event.given(self, "batch_size"))
 
     # -- what it costs ---------------------------------------------------------------------------
 
@@ -265,7 +267,7 @@ class Plan:
     @property
     def epsilon(self) -> float:
         """Upper end of epsilon at the plan's delta: certified, safe to publish."""
-        return self.loss.epsilon(plan_event.given(self, "delta"))
+        return float(self.loss.epsilon(plan_event.given(self, "delta")))
 
     def guarantee(self) -> "Guarantee":
         """Return what the run would guarantee, with every condition of it."""

@@ -7,15 +7,15 @@ from mechanisms.plan_event import given, relation
 from mechanisms.plan_fields import FIELDS
 
 if TYPE_CHECKING:
-    from accountant import Guarantee
-    from accountant.guarantee import Parameter
+    from accountant.guarantee import Guarantee, Parameter
     from mechanisms.plan import Plan
 
 __all__ = ["command", "guarantee"]
 
 _METHOD = (
     "Exact composition of the privacy loss by contour inversion of its moment generating function, "
-    "with a certified error bound on both sides (dp-planner)"
+    "with a certified bound on both sides; no conversion from Rényi or concentrated privacy is "
+    "involved"
 )
 
 _SAMPLING = {
@@ -45,8 +45,7 @@ def guarantee(plan: "Plan") -> "Guarantee":
     PlanError
         If something that an epsilon needs is missing.
     """
-    from accountant import Guarantee
-    from accountant.guarantee import versions
+    from accountant.guarantee import Guarantee, versions
 
     delta = given(plan, "delta")
     return Guarantee(
@@ -103,12 +102,18 @@ def _assumptions(plan: "Plan") -> tuple[str, ...]:
     else:
         sentences.append(f"One {plan.unit} is one row of the data set and occurs in it once.")
     sentences += [
+        "Whoever runs the training sees the data, and is trusted to do what is described here.",
         _RELEASE[plan.release],
         "Random numbers come from a generator that an adversary cannot predict, fresh for every "
         "step; the noise is sampled in floating point and is taken to be Gaussian.",
         "Hyper-parameters, and this plan among them, were chosen without looking at the data, or "
         "at a cost that is accounted elsewhere.",
     ]
+    if plan.max_participations is not None and plan.sampler == "fixed_order":
+        sentences.append(
+            f"No example takes part in more than {plan.max_participations} of the {plan.steps} "
+            "steps, however the data was ordered."
+        )
     if plan.neighboring_relation == "add_or_remove_one" and plan.sampler == "poisson":
         sentences.append(
             "The sampling probability and the number of steps do not change when an example is "
