@@ -1,0 +1,1 @@
+"""The accountants that are measured, one small adapter each."""

@@ -1,0 +1,120 @@
+"""Measures one contender: reads tasks as JSON lines, answers with numbers and times.
+
+``python -m benchmarks.peer_worker NAME``, run by ``worker_process.py`` in the environment in which
+the contender is installed. The first line it writes says whether the contender imports.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any
+
+from benchmarks import tasks
+from benchmarks.contenders import registry
+from benchmarks.contenders.base import Contender, NotOfferedError
+
+# Repetitions stop after this much CPU time: enough for a median of what is quick. What takes longer
+# than this is asked twice, so that code loading is not counted; what takes very long only once.
+_REPETITION_SECONDS = 1.5
+_ONCE_SECONDS = 5.0
+_MOST_REPETITIONS = 15
+# A contender that asks for more than the machine has must not take the machine with it.
+_ADDRESS_SPACE = 16 * 2**30
+
+
+def main() -> None:
+    """Serve tasks until the input closes."""
+    replies = _claim_stdout()
+    resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, resource.RLIM_INFINITY))
+    entry = registry.by_name(sys.argv[1])
+    start = time.process_time()
+    try:
+        contender = entry.load()
+    except Exception as error:
+        _send(replies, {"error": _one_line(error), **_versions(entry.distribution)})
+        return
+    imported = time.process_time() - start
+    _send(replies, {"import_seconds": imported, **_versions(entry.distribution)})
+    for line in sys.stdin:
+        task = tasks.by_name(json.loads(line)["task"])
+        _send(replies, _measure(contender, task))
+
+
+def _measure(contender: Contender, task: tasks.Task) -> dict[str, Any]:
+    _forget_peak_memory()
+    seconds: list[float] = []
+    answer: list[float] = []
+    try:
+        while not _enough(seconds):
+            start = time.process_time()
+            numbers = task.ask(contender, repetition=len(seconds))
+            seconds.append(time.process_time() - start)
+            answer = answer or numbers
+    except NotOfferedError as reason:
+        return {"not_offered": str(reason)}
+    except Exception as error:
+        return {"error": _one_line(error)}
+    # The first call loads code and fills caches; it counts only where it is all there is.
+    warm = seconds[1:] or seconds
+    return {"answer": answer, "cpu_seconds": warm, "peak_bytes": _peak_memory()}
+
+
+def _enough(seconds: list[float]) -> bool:
+    """Whether these first and further CPU times make a median."""
+    spent = sum(seconds)
+    if len(seconds) < 2:
+        return spent > _ONCE_SECONDS
+    return spent > _REPETITION_SECONDS or len(seconds) > _MOST_REPETITIONS
+
+
+def _claim_stdout() -> IO[str]:
+    """Keep the reply channel to ourselves: libraries print to standard output."""
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return replies
+
+
+def _send(replies: IO[str], message: dict[str, Any]) -> None:
+    replies.write(json.dumps(message) + "\n")
+    replies.flush()
+
+
+def _versions(distribution: str) -> dict[str, str]:
+    try:
+        version = metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        version = "not installed"
+    return {"version": version, "python": platform.python_version()}
+
+
+def _one_line(error: Exception) -> str:
+    words = " ".join(str(error).split())
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+
+
+def _forget_peak_memory() -> None:
+    """Start the kernel's high-water mark again, where it can be (Linux)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return
+
+
+def _peak_memory() -> int:
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
+if __name__ == "__main__":
+    main()
