@@ -1,0 +1,175 @@
+"""The page *Plan*: what a run costs, or what it takes to cost no more."""
+
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlencode
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from mechanisms.exploration import (
+    Cost,
+    FrontierPoint,
+    Outlook,
+    concerns,
+    frontier_grid,
+    milestones,
+    noise_saved_by_doubling,
+    written,
+)
+from ui.answers import Answer, answer, cost, price_like
+from ui.charts import Chart, Curve, Scenario, camera, frontier_charts, training_chart
+from ui.comparison import show_comparison
+from ui.downloads import download_csv, frontier_csv, show_downloads, training_csv
+from ui.entries import escaped, percent_up, rounded_up
+from ui.headline import show_headline
+from ui.state import Question, current, question
+
+__all__ = ["show"]
+
+MINE = "This plan"
+PINNED = "Pinned plan"
+
+
+def show() -> None:
+    """Draw the page: the answer first, what takes longer after it."""
+    mine = current()
+    for complaint in mine.complaints:
+        st.warning(escaped(complaint))
+    asked = question(mine.draft)
+    answered = answer(asked)
+    found = None if answered is None else answered.outlook
+    if found is None:
+        _no_answer(asked, answered)
+        return
+    pinned = _pinned()
+    show_headline(found, mine.draft.solve, asked.epsilon)
+    _concerns(found)
+    _actions(found)
+    if pinned is not None:
+        show_comparison({MINE: found, PINNED: pinned})
+    _training(found, pinned)
+    _frontier(found, pinned)
+
+
+def _no_answer(asked: Question, answered: Answer | None) -> None:
+    st.title("No answer yet", anchor=False)
+    for sentence in asked.faults.values():
+        st.error(escaped(sentence))
+    if answered is not None and answered.refusal is not None:
+        st.error(escaped(answered.refusal))
+
+
+def _pinned() -> Outlook | None:
+    draft = current().pinned
+    answered = None if draft is None else answer(question(draft))
+    return None if answered is None else answered.outlook
+
+
+def _concerns(found: Outlook) -> None:
+    for concern in concerns(found.plan):
+        with st.container(key=f"concern.{concern.field}"):
+            text = f"**{escaped(concern.title)}** {escaped(concern.reason)}"
+            st.warning(text, icon=":material/warning:")
+            with st.container(horizontal=True):
+                for label, value in concern.remedies:
+                    st.button(
+                        label,
+                        key=f"mend.{concern.field}.{value}",
+                        on_click=_mend,
+                        args=(concern.field, value),
+                    )
+
+
+def _mend(field: str, value: str | float) -> None:
+    current().change(**{field: written(value) if isinstance(value, float) else value})
+
+
+def _actions(found: Outlook) -> None:
+    mine = current()
+    with st.container(horizontal=True, key="actions"):
+        if mine.pinned is None:
+            st.button("Pin to compare", icon=":material/keep:", on_click=mine.pin)
+        else:
+            st.button("Pin this instead", icon=":material/keep:", on_click=mine.pin)
+            st.button("Swap the two", icon=":material/swap_horiz:", on_click=mine.swap)
+            st.button("Unpin", icon=":material/keep_off:", on_click=mine.unpin)
+        with st.popover("Share", icon=":material/link:"):
+            st.markdown(
+                "This link restores everything on this page, the pinned plan included. For a "
+                "planner that runs elsewhere, change what stands before the question mark."
+            )
+            st.code(_address(mine.link()), language=None, wrap_lines=True)
+        with st.popover("Download", icon=":material/download:"):
+            show_downloads(found.plan)
+
+
+def _address(link: Mapping[str, str]) -> str:
+    here = (st.context.url or "").rstrip("/")
+    return f"{here}/?{urlencode(link, safe=',')}"
+
+
+# -- charts ----------------------------------------------------------------------------------------
+
+
+def _training(found: Outlook, pinned: Outlook | None) -> None:
+    status = _section("ε over the course of training")
+    curves = [Curve(MINE, _costs(found, status))]
+    if pinned is not None:
+        curves.append(Curve(PINNED, _costs(pinned, status)))
+    chart = training_chart(curves)
+    _draw(chart)
+    download_csv(status, training_csv(curves), chart.name)
+
+
+def _costs(found: Outlook, status: DeltaGenerator) -> Sequence[Cost]:
+    plan, costs = found.plan.to_json(), []
+    steps = milestones(found.plan)
+    for step in steps:
+        costs.append(cost(plan, step))
+        # Any call of Streamlit is where a run stops when an input has changed meanwhile.
+        status.caption(f"{len(costs)} of {len(steps)} points")
+    return costs
+
+
+def _frontier(found: Outlook, pinned: Outlook | None) -> None:
+    grid = frontier_grid(found.plan)
+    if not grid:
+        return
+    status = _section(f"Other runs that cost ε ≤ {rounded_up(found.upper)}")
+    plan, frontier = found.plan.to_json(), {}
+    for epochs, batches in grid:
+        points: list[FrontierPoint] = []
+        for batch in batches:
+            points.append(price_like(plan, found.upper, batch, epochs))
+            status.caption(f"{len(points)} of {len(batches)} batch sizes, {epochs:g} epochs")
+        frontier[epochs] = points
+    own = tuple(frontier.get(found.plan.epochs or 0, ()))
+    saved = noise_saved_by_doubling(found.plan, own)
+    if saved is not None:
+        st.markdown(_advice(saved))
+    other = None if pinned is None else Scenario(PINNED, pinned.plan)
+    charts = frontier_charts(frontier, found.upper, Scenario(MINE, found.plan), other)
+    for column, chart in zip(st.columns(2, gap="medium"), charts, strict=True):
+        with column:
+            _draw(chart)
+    download_csv(status, frontier_csv(frontier), "frontier")
+
+
+def _advice(saved: float) -> str:
+    return (
+        "What decides utility is the noise-to-batch ratio, the noise left in the average gradient. "
+        f"Doubling the batch at the same epochs and ε would cut it by {percent_up(saved)}."
+    )
+
+
+def _section(title: str) -> DeltaGenerator:
+    """Write a heading, and return a place beside it."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.subheader(title, anchor=False)
+        return st.empty()
+
+
+def _draw(chart: Chart) -> None:
+    st.plotly_chart(chart.figure, config=camera(chart), alt=chart.words, key=chart.name)
+    with st.expander("The chart in words", type="compact"):
+        st.markdown(escaped(chart.words))

@@ -1,0 +1,77 @@
+"""What can be taken away: the plan, its statement, the points of the curves."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from accountant.statement import statement
+from mechanisms.exploration import FrontierPoint
+from mechanisms.plan import Plan
+from ui.charts import Curve
+
+__all__ = ["download_csv", "frontier_csv", "show_downloads", "training_csv"]
+
+
+def show_downloads(plan: Plan) -> None:
+    """Draw the buttons that download a complete plan and its statement."""
+    guarantee = plan.guarantee()
+    files = (
+        ("Plan, JSON", plan.to_json(), "plan.json", "application/json"),
+        ("Plan, YAML", plan.to_yaml(), "plan.yaml", "application/yaml"),
+        ("Statement, Markdown", statement(guarantee, "markdown"), "statement.md", "text/markdown"),
+        ("Statement, LaTeX", statement(guarantee, "latex"), "statement.tex", "application/x-tex"),
+    )
+    for label, content, name, mime in files:
+        st.download_button(
+            label, content, name, mime, on_click="ignore", width="stretch", key=f"download.{name}"
+        )
+    st.caption("Each chart saves as PNG with the camera at its corner, its points as CSV.")
+
+
+def download_csv(place: DeltaGenerator, content: str, name: str) -> None:
+    """Draw, in a place, the button that downloads a chart's points."""
+    place.download_button(
+        "CSV",
+        content,
+        f"{name}.csv",
+        "text/csv",
+        on_click="ignore",
+        type="tertiary",
+        icon=":material/download:",
+        key=f"download.{name}",
+    )
+
+
+def training_csv(curves: Sequence[Curve]) -> str:
+    """Write the points of the training curves, every digit of them."""
+    return _csv(
+        ("scenario", "steps", "epochs", "epsilon_lower", "epsilon_upper"),
+        (
+            (curve.label, point.steps, point.epochs, point.lower, point.upper)
+            for curve in curves
+            for point in curve.points
+        ),
+    )
+
+
+def frontier_csv(frontier: Mapping[float, Sequence[FrontierPoint]]) -> str:
+    """Write the points of the frontier, every digit of them."""
+    return _csv(
+        ("epochs", "batch_size", "steps", "noise_multiplier", "noise_to_batch_ratio"),
+        (
+            (p.epochs, p.batch_size, p.steps, p.noise_multiplier, p.noise_to_batch_ratio)
+            for points in frontier.values()
+            for p in points
+        ),
+    )
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,92 @@
+"""The answer: one number, its certified bracket, and what it means."""
+
+import streamlit as st
+
+from mechanisms.exploration import Outlook, written
+from ui.entries import escaped, grouped, percent, percent_up, rounded, rounded_up
+
+__all__ = ["meaning", "sentence", "show_headline"]
+
+
+def show_headline(found: Outlook, solve: str, target: float | None) -> None:
+    """Draw the answer to a question."""
+    st.title(sentence(found, solve, target), anchor=False)
+    with st.container(key="headline", horizontal=True, gap="large"):
+        for label, value, why in _facts(found, solve):
+            st.metric(label, value, help=why, width="content")
+    st.markdown(meaning(found))
+    st.caption(
+        _certificate(found),
+        help="Both ends are proved, rounding errors included. The upper one is safe to publish.",
+    )
+
+
+def sentence(found: Outlook, solve: str, target: float | None) -> str:
+    """Return the answer in one sentence, rounded to the safe side."""
+    plan = found.plan
+    at = f"at δ = {written(plan.delta or 0.0)}"
+    if solve == "epsilon" or target is None:
+        return f"This run costs ε ≤ {rounded_up(found.upper)} {at}"
+    found_is = {
+        "noise_multiplier": f"needs noise multiplier {rounded_up(plan.noise_multiplier or 0.0)}",
+        "length": f"allows {grouped(plan.steps or 0)} steps",
+        "batch_size": f"allows batches of {plan.batch_size:,}",
+    }[solve]
+    return f"ε ≤ {written(target)} {at} {found_is}"
+
+
+def _facts(found: Outlook, solve: str) -> list[tuple[str, str, str]]:
+    plan, facts = found.plan, []
+    if solve != "epsilon":
+        why = "What the run that was found costs: at most the target."
+        facts.append(("Cost ε", rounded_up(found.upper), why))
+    if plan.epochs is not None:
+        why = "How often one example is used, on average."
+        facts.append(("Epochs", rounded(float(plan.epochs), 4), why))
+    if plan.steps is not None:
+        facts.append(("Steps", grouped(plan.steps), "Noisy updates in the whole run."))
+    if plan.sampling_probability is not None:
+        facts.append(
+            (
+                "Sampling probability",
+                rounded(plan.sampling_probability),
+                "The chance that one example takes part in one step.",
+            )
+        )
+    if plan.batch_size is not None:
+        facts.append(
+            (
+                "Noise-to-batch ratio",
+                rounded(plan.noise_to_batch_ratio),
+                "Noise multiplier per example of the batch: the noise left in the average "
+                "gradient, in clipping norms. It is what decides utility.",
+            )
+        )
+    return facts
+
+
+def meaning(found: Outlook) -> str:
+    """Say in plain words what an attacker can achieve at most."""
+    plan = found.plan
+    unit = escaped(plan.unit)
+    if plan.group_size > 1:
+        unit = f"group of {plan.group_size} {unit}s"
+    question, detected = {
+        "add_or_remove_one": (f"whether one {unit} was used", "that were"),
+        "replace_special": (f"whether one {unit} was used or blanked out", "that were used"),
+        "replace_one": (f"which of two {unit}s was used", "cases in which it was the second"),
+    }[plan.neighboring_relation]
+    return (
+        f"**In plain words:** somebody who knows everything except {question}, and who accepts "
+        f"false alarms in {percent(found.false_positive_rate)} of cases, detects at most "
+        f"**{percent_up(found.true_positive_rate)}** of those {detected} (guessing: "
+        f"{percent(found.false_positive_rate)}). For no attack does the share of detections exceed "
+        f"that of false alarms by more than {percent_up(found.advantage)}."
+    )
+
+
+def _certificate(found: Outlook) -> str:
+    bracket = f"Certified: {found.lower!r} ≤ ε ≤ {found.upper!r}"
+    if not found.tight:
+        return f"{bracket}. The bracket holds but is wider than usual here."
+    return f"{bracket}."

@@ -1,0 +1,251 @@
+"""Widgets <-> Plan <-> link.
+
+The draft in the session is the one truth. A widget's callback writes what was typed into it; before
+a widget is drawn it is given the draft's text; the address bar always holds the draft's link, so
+that a reload loses nothing, the back button undoes, and whoever gets the link sees the same.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from types import MappingProxyType
+from typing import Any, Final
+
+import streamlit as st
+
+from mechanisms.plan import Plan
+from mechanisms.plan_fields import PlanError, validated
+from ui.drafts import EXAMPLE, Draft, from_link, to_link
+from ui.entries import EntryError, parse_number
+
+__all__ = [
+    "LABELS",
+    "Question",
+    "Session",
+    "active_fields",
+    "bind",
+    "current",
+    "question",
+    "session",
+    "spoken",
+]
+
+# What the fields are called on the page.
+LABELS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "solve": "Solve for",
+        "dataset_size": "Data set size",
+        "batch_in": "Batch size, on average",
+        "length_in": "Length of the run",
+        "batch_size": "Batch size",
+        "sampling_probability": "Sampling probability",
+        "epochs": "Epochs",
+        "steps": "Steps",
+        "noise_multiplier": "Noise multiplier",
+        "epsilon": "Target ε",
+        "delta": "δ",
+        "sampler": "Sampling",
+        "neighboring_relation": "Neighbouring data sets",
+        "unit": "Privacy unit",
+        "group_size": "Group size",
+        "clip_norm": "Clipping norm",
+        "release": "What is released",
+    }
+)
+
+_NUMBERS: Final = (
+    "dataset_size",
+    "batch_size",
+    "sampling_probability",
+    "epochs",
+    "steps",
+    "noise_multiplier",
+    "delta",
+    "group_size",
+    "clip_norm",
+)
+_TEXTS: Final = ("sampler", "neighboring_relation", "unit", "release")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a draft asks.
+
+    Attributes
+    ----------
+    plan : Plan or None
+        The plan, incomplete where something is to be solved for; None where the draft has faults.
+    epsilon : float or None
+        The target, where something is to be solved for.
+    faults : mapping of str to str
+        For each field that does not hold, one sentence that says why.
+    """
+
+    plan: Plan | None
+    epsilon: float | None = None
+    faults: Mapping[str, str] = field(default_factory=dict)
+
+
+def active_fields(draft: Draft) -> tuple[str, ...]:
+    """Name the fields that count: not the unknown one, nor the other way of saying the same."""
+    skipped = {
+        {"batch_size": "sampling_probability"}.get(draft.batch_in, "batch_size"),
+        {"epochs": "steps"}.get(draft.length_in, "epochs"),
+        "epsilon",
+    }
+    if draft.sampler == "full_batch":
+        skipped |= {"batch_size", "sampling_probability"}
+    if draft.solve != "epsilon":
+        skipped.discard("epsilon")
+        skipped |= {
+            "noise_multiplier": {"noise_multiplier"},
+            "length": {"epochs", "steps"},
+            "batch_size": {"batch_size", "sampling_probability"},
+        }[draft.solve]
+    names = (*_NUMBERS, *_TEXTS, "epsilon")
+    return tuple(name for name in names if name not in skipped)
+
+
+# What a field that may not be left out is for: the rest have defaults, or follow from others.
+_NEEDED: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "dataset_size": "how many examples the training set has, such as 60,000 or 9.6e9",
+        "batch_size": "how many examples one step uses on average, such as 256",
+        "sampling_probability": "the chance that one example is in one step, such as 0.004",
+        "epochs": "how often an example is used on average, such as 60",
+        "steps": "how many updates the run makes, such as 14,063",
+        "noise_multiplier": "the noise's standard deviation over the clipping norm, such as 1.1",
+        "epsilon": "the cost that may not be exceeded, such as 3",
+        "delta": "a probability well below one in the number of examples, such as 1e-6",
+    }
+)
+
+
+def question(draft: Draft) -> Question:
+    """Read a draft into a Plan, or say of every entry that cannot be read what is wrong."""
+    faults: dict[str, str] = {}
+    given: dict[str, Any] = {}
+    for name in active_fields(draft):
+        text = getattr(draft, name).strip()
+        if not text:
+            optional = name == "dataset_size" and _needs_no_size(draft)
+            if name in _NEEDED and not optional:
+                faults[name] = f"{LABELS[name]} is empty: enter {_NEEDED[name]}."
+            continue
+        if name in _TEXTS:
+            given[name] = text
+            continue
+        try:
+            given[name] = _plain(parse_number(text))
+            if name != "epsilon":
+                validated({name: given[name]})
+        except EntryError as error:
+            faults[name] = f"{LABELS[name]}: {error}"
+        except PlanError as error:
+            faults[name] = spoken(error)
+    epsilon = given.pop("epsilon", None)
+    if epsilon is not None and not epsilon > 0:
+        faults["epsilon"] = f"Target ε must be a number above 0, not {epsilon}."
+    if faults:
+        return Question(None, None, faults)
+    try:
+        plan = Plan(**given)
+    except PlanError as error:
+        name = error.field if error.field in LABELS else "solve"
+        return Question(None, None, {name: spoken(error)})
+    return Question(plan, None if epsilon is None else float(epsilon))
+
+
+def spoken(error: PlanError) -> str:
+    """Say what a Plan refuses in the page's words: its field by the label that is on the page."""
+    text = str(error)
+    label = LABELS.get(error.field)
+    if label is not None and text.startswith(error.field):
+        return f"{label}{text.removeprefix(error.field)}"
+    return text
+
+
+def _needs_no_size(draft: Draft) -> bool:
+    return draft.batch_in == "sampling_probability" or draft.sampler == "full_batch"
+
+
+def _plain(value: Fraction) -> int | float:
+    return value.numerator if value.denominator == 1 else float(value)
+
+
+@dataclass
+class Session:
+    """What one browser tab holds."""
+
+    draft: Draft = EXAMPLE
+    pinned: Draft | None = None
+    complaints: tuple[str, ...] = ()
+    address: Mapping[str, str] | None = None  # the link that was last written to the address bar
+
+    def change(self, **changes: str) -> None:
+        """Change some of the draft's text."""
+        self.draft = self.draft.with_(**changes)
+
+    def pin(self) -> None:
+        """Keep the draft as it is now, to compare with."""
+        self.pinned = self.draft
+
+    def unpin(self) -> None:
+        """Let go of the pinned draft."""
+        self.pinned = None
+
+    def swap(self) -> None:
+        """Exchange the draft and the pinned one."""
+        if self.pinned is not None:
+            self.draft, self.pinned = self.pinned, self.draft
+
+    def follow(self, parameters: Mapping[str, str]) -> None:
+        """Take over the address bar's link, if it is news.
+
+        It is news in a new tab, and after the browser's back button. It is not where the draft was
+        changed since the link was written: then the browser only has not heard of it yet.
+        """
+        changed = self.address is not None and self.link() != (self.address or to_link(EXAMPLE))
+        if changed:
+            self.complaints = ()
+        elif dict(parameters) != self.address:
+            self.draft, self.pinned, self.complaints = from_link(parameters)
+
+    def link(self) -> dict[str, str]:
+        """Return the query parameters that restore this session."""
+        return to_link(self.draft, self.pinned)
+
+
+def session() -> Session:
+    """Return this tab's session, brought up to date with the address bar."""
+    mine: Session = st.session_state.setdefault("planner", Session())
+    mine.follow(st.query_params.to_dict())
+    link = mine.link()
+    bare = not st.query_params and link == to_link(EXAMPLE)
+    if not bare and st.query_params.to_dict() != link:
+        st.query_params.from_dict(link)
+    mine.address = st.query_params.to_dict()
+    return mine
+
+
+def current() -> Session:
+    """Return this tab's session as it is, for callbacks."""
+    mine: Session = st.session_state["planner"]
+    return mine
+
+
+def bind(name: str) -> dict[str, Any]:
+    """Return the arguments that tie a widget to a field of the draft.
+
+    The widget's value is set only where it differs: setting it always would overwrite what is being
+    typed while a run is under way.
+    """
+    key = f"entry.{name}"
+    text = getattr(current().draft, name)
+    if st.session_state.get(key) != text:
+        st.session_state[key] = text
+
+    def changed() -> None:
+        current().change(**{name: st.session_state[key] or ""})
+
+    return {"key": key, "on_change": changed}
