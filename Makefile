@@ -4,6 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
 
 VENV ?= .venv
 # The first of these that is new enough makes the environment.
@@ -14,7 +15,7 @@ HASH := $(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 PIP := $(PY) -m pip --disable-pip-version-check --no-input
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 # Compiles what numba compiles, so that nobody waits for it later; quick where that is done.
-WARM := $(if $(wildcard accountant/warm.py),$(PY) -m accountant.warm,:)
+WARM := $(PY) -m accountant.warm
 
 .PHONY: help run test soak bench lint types pytest format clean
 

@@ -1,4 +1,4 @@
-"""Every example in the README and in docs/ runs, and says what it really says.
+"""Every example in the README, in docs/ and in docstrings runs, and prints what it says it does.
 
 A fence's language decides what happens to it:
 
@@ -10,6 +10,7 @@ A fence's language decides what happens to it:
 """
 
 import doctest
+import importlib
 import os
 import re
 import subprocess
@@ -121,6 +122,21 @@ def test_every_fence_is_seen(document):
     # An unclosed or oddly indented fence would hide the examples that follow it.
     fences = re.findall(r"^\s*(?:```|~~~)", document.read_text(), flags=re.M)
     assert len(fences) == 2 * len(blocks(document))
+
+
+MODULES = [
+    path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
+    for package in ("accountant", "mechanisms", "ui")
+    for path in sorted((ROOT / package).rglob("*.py"))
+    if ">>> " in path.read_text()
+]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_docstring_example_runs(module):
+    found = doctest.testmod(importlib.import_module(module), optionflags=DOCTEST_OPTIONS)
+    assert found.attempted
+    assert not found.failed
 
 
 LINK = re.compile(r"(?<!!)\[[^\]\n]*\]\((?!https?://|mailto:|#)([^)\s#]+)")

@@ -1,0 +1,181 @@
+"""The wheel, installed in a bare environment outside the checkout, does all that needs no browser.
+
+The environment holds the wheel and what the wheel says it depends on, nothing else: the
+dependencies are linked from where the tests run, so that the test needs no network and a
+dependency that is not declared is missed.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from importlib.metadata import Distribution, distribution
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from ui.cli import main
+
+ROOT = Path(__file__).parent.parent
+
+TRAINING = ["--dataset-size", "60000", "--batch-size", "256", "--epochs", "60"]
+NOISE = ["--noise-multiplier", "1.1"]
+DELTA = ["--delta", "1e-5"]
+COMMANDS: dict[str, list[str]] = {
+    "epsilon": [*TRAINING, *NOISE, *DELTA, "--json"],
+    "delta": [*TRAINING, *NOISE, "--epsilon", "3", "--json"],
+    "calibrate": [*TRAINING, *DELTA, "--epsilon", "3", "--json"],
+    "statement": [*TRAINING, *NOISE, *DELTA],
+}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT],
+        check=True,
+        capture_output=True,
+    )
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+def dependencies(requirements: list[str] | None) -> dict[str, Distribution]:
+    """The installed distributions that the requirements ask for, and those that they ask for."""
+    found: dict[str, Distribution] = {}
+    pending = [(text, frozenset[str]()) for text in requirements or []]
+    while pending:
+        text, extras = pending.pop()
+        requirement = Requirement(text)
+        if requirement.marker and not any(
+            requirement.marker.evaluate({"extra": extra}) for extra in extras or {""}
+        ):
+            continue
+        name = canonicalize_name(requirement.name)
+        if name not in found:
+            found[name] = distribution(name)
+            asked = frozenset(requirement.extras)
+            pending += [(needed, asked) for needed in found[name].requires or []]
+    return found
+
+
+def link(package: Distribution, site: Path) -> None:
+    """Make an installed distribution importable from another environment."""
+    assert package.files is not None
+    tops = {file.parts[0] for file in package.files} - {"..", "__pycache__"}
+    for top in tops:
+        target = Path(str(package.locate_file(top)))
+        if target.exists() and not (site / top).exists():
+            (site / top).symlink_to(target)
+
+
+class Environment:
+    """A virtual environment, and its commands run as a person in an empty folder would."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home = folder / "home"
+        self.home.mkdir(parents=True)
+        self.bin = folder / "environment" / "bin"
+        venv.create(folder / "environment", with_pip=False, symlinks=True)
+        (self.site,) = (folder / "environment" / "lib").glob("python*/site-packages")
+
+    def run(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("PYTHON")
+        }
+        return subprocess.run(
+            [self.bin / command[0], *command[1:]],
+            cwd=self.home,
+            env=environment | {"HOME": str(self.home)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+
+@pytest.fixture(scope="module")
+def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    environment = Environment(tmp_path_factory.mktemp("bare"))
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python"]
+    pip += [str(environment.bin / "python")]
+    install = ["install", "--quiet", "--no-index", "--no-deps", str(wheel)]
+    subprocess.run([*pip, *install], check=True)
+    (installed,) = Distribution.discover(name="dp-planner", path=[str(environment.site)])
+    for package in dependencies(installed.requires).values():
+        link(package, environment.site)
+    subprocess.run([*pip, "check"], check=True)
+    return environment
+
+
+def test_the_wheel_holds_the_three_packages_and_nothing_else(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0] for name in names} == {
+        "accountant",
+        "mechanisms",
+        "ui",
+        "dp_planner-0.1.0.dist-info",
+    }
+    assert {f"{package}/py.typed" for package in ("accountant", "mechanisms", "ui")} <= set(names)
+    assert "dp_planner-0.1.0.dist-info/licenses/LICENSE" in names
+    assert not [name for name in names if "test" in name or "__pycache__" in name]
+
+
+def test_the_wheel_holds_every_tracked_file_of_the_packages(wheel):
+    packages = [ROOT / name for name in ("accountant", "mechanisms", "ui")]
+    files = {
+        path.relative_to(ROOT).as_posix()
+        for package in packages
+        for path in package.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert files <= set(zipfile.ZipFile(wheel).namelist())
+
+
+def test_the_environment_is_bare_and_outside_the_checkout(bare):
+    for name in ("streamlit", "plotly", "pytest", "tests"):
+        assert bare.run("python", "-c", f"import {name}").returncode == 1, name
+    where = bare.run("python", "-c", "import accountant; print(accountant.__file__)").stdout
+    assert Path(where.strip()).is_relative_to(bare.site)
+    assert not bare.site.is_relative_to(ROOT)
+
+
+def test_every_command_but_ui_is_run_below():
+    assert main.commands.keys() == {"ui", *COMMANDS}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_runs(bare, name):
+    done = bare.run("dp-planner", name, *COMMANDS[name])
+    assert done.returncode == 0, done.stderr
+    if "--json" in COMMANDS[name]:
+        assert json.loads(done.stdout)
+    else:
+        assert len(done.stdout.splitlines()) > 10
+    assert done.stderr == ""
+
+
+def test_every_command_explains_itself(bare):
+    for command in ([], *([name] for name in main.commands)):
+        done = bare.run("dp-planner", *command, "--help")
+        assert done.returncode == 0
+        assert "Usage: dp-planner" in done.stdout
+
+
+def test_the_page_without_its_extra_says_what_to_install(bare):
+    done = bare.run("dp-planner", "ui")
+    assert done.returncode != 0
+    assert "pip install 'dp-planner[ui]'" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_the_version_is_one_everywhere(bare):
+    version = bare.run("dp-planner", "--version").stdout.split()[-1]
+    assert version == "0.1.0"
+    assert f"version: {version}" in (ROOT / "CITATION.cff").read_text()
+    assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
