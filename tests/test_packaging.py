@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 import venv
 import zipfile
 from importlib.metadata import Distribution, distribution
@@ -145,6 +146,15 @@ def test_the_environment_is_bare_and_outside_the_checkout(bare):
     assert not bare.site.is_relative_to(ROOT)
 
 
+def test_everything_that_the_tests_install_is_pinned():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    needed = dependencies(project["dependencies"] + extras["ui"] + extras["test"])
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = {canonicalize_name(line.partition("==")[0]) for line in lines if "==" in line}
+    assert needed.keys() <= pinned
+
+
 def test_every_command_but_ui_is_run_below():
     assert main.commands.keys() == {"ui", *COMMANDS}
 
@@ -158,6 +168,20 @@ def test_a_command_runs(bare, name):
     else:
         assert len(done.stdout.splitlines()) > 10
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("language", ["json", "yaml"])
+def test_a_plan_file_is_read(bare, language):
+    fields: dict[str, object] = {"schema_version": 1, "sampler": "poisson", "delta": 1e-5}
+    fields |= {"dataset_size": 60000, "batch_size": 256, "epochs": 60, "noise_multiplier": 1.1}
+    written = {
+        "json": json.dumps(fields),
+        "yaml": "".join(f"{name}: {value}\n" for name, value in fields.items()),
+    }
+    (bare.home / f"plan.{language}").write_text(written[language])
+    done = bare.run("dp-planner", "epsilon", "--plan", f"plan.{language}", "--json")
+    assert done.returncode == 0, done.stderr
+    assert 2.38 < json.loads(done.stdout)["epsilon"]["upper"] < 2.39
 
 
 def test_every_command_explains_itself(bare):
