@@ -117,7 +117,7 @@ def solve(
         safe, f_safe, bad, f_bad = high, f_high, low, f_low
     last = 0
     for _ in range(300):
-        if integer and abs(safe - bad) <= 1 or abs(math.log(safe / bad)) <= rtol:
+        if (integer and abs(safe - bad) <= 1) or abs(math.log(safe / bad)) <= rtol:
             if not integer or abs(safe - bad) <= 1:
                 break
         x_safe, x_bad = math.log(safe), math.log(bad)

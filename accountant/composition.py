@@ -77,13 +77,12 @@ class Composition:
         """Delta of a single release, or of Gaussians alone; None where there is no closed form."""
         if not self.mixtures and not self.laplaces and self.variance > 0.0:
             return gaussian_delta(self.variance, epsilon)
-        if self.variance == 0.0 and not self.laplaces:
-            if len(self.mixtures) == 1 and self.mixtures[0][1] == 1:
-                return self.mixtures[0][0].delta(epsilon, self.add)
-        if self.variance == 0.0 and not self.mixtures:
-            if len(self.laplaces) == 1 and self.laplaces[0][1] == 1:
-                return laplace_delta(self.laplaces[0][0], epsilon)
-        return None
+        parts = (*self.mixtures, *self.laplaces)
+        if self.variance > 0.0 or len(parts) != 1 or parts[0][1] != 1:
+            return None
+        if self.mixtures:
+            return self.mixtures[0][0].delta(epsilon, self.add)
+        return laplace_delta(self.laplaces[0][0], epsilon)
 
     @property
     def has_closed_form(self) -> bool:

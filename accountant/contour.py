@@ -29,6 +29,8 @@ NODE_BUDGET = 1 << 16
 # where smoothing widens the bracket anyway, less is asked of the others.
 AIM = 32.0
 SMOOTHED_AIM = 23.0
+# How much larger than at the saddle the integrand may get, as a logarithm.
+MOST_CANCELLATION = 3.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Certificate:
 
 
 def log_kernel_peak(theta: float) -> float:
-    """log sup_x (1 - e^{-x})_+ e^{-theta x} = theta log theta - (theta+1) log(theta+1)."""
+    """Log of sup_x (1 - e^{-x})_+ e^{-theta x} = theta log theta - (theta+1) log(theta+1)."""
     return -theta * math.log1p(1.0 / theta) - math.log1p(theta)
 
 
@@ -69,16 +71,10 @@ class Line:
         log_delta: float,
         budget: int = NODE_BUDGET,
     ) -> None:
-        self.theta = theta
-        k0 = composition.cumulants(theta)[0]
-        if not math.isfinite(k0):
-            raise ContourError(f"the moment generating function is infinite at {theta}")
         for aim in (AIM, SMOOTHED_AIM):
             self.aim = aim
-            self.step = 2.0 * math.pi * theta / (max(-log_delta, 0.0) + aim)
-            self._choose_step(composition, epsilon, log_delta)
-            enough = self._choose_nodes(composition, epsilon, log_delta, k0, budget)
-            if enough:
+            self._choose_step(composition, theta, epsilon, log_delta)
+            if self._choose_nodes(composition, epsilon, log_delta, budget):
                 break
         if self.smoothing > 0.0:
             composition = composition.smoothed(self.smoothing)
@@ -89,38 +85,62 @@ class Line:
         self._fill(composition)
         self._bound_truncation(composition.variance)
 
-    def _choose_step(self, composition: Composition, epsilon: float, log_delta: float) -> None:
-        """Shrink the step until the aliases above epsilon are negligible (section 2)."""
-        for _ in range(60):
-            ahead = epsilon + 2.0 * math.pi / self.step
-            if ahead >= composition.largest_loss:
-                self._alias_theta, self._alias_k = math.inf, 0.0
+    def _choose_step(
+        self, composition: Composition, theta: float, epsilon: float, log_delta: float
+    ) -> None:
+        """Abscissa and step for which the aliases on both sides are negligible (section 2).
+
+        The step starts as the largest that the aliases below epsilon allow.  Where those above
+        would then count (a skewed loss), theta moves left of the saddle as long as the integrand
+        does not grow by more than MOST_CANCELLATION there; after that the step shrinks alone.
+        """
+        height = self._height(composition, theta, epsilon)
+        shrink = 1.0
+        for _ in range(80):
+            self.theta = theta
+            self.step = shrink * 2.0 * math.pi * theta / (max(-log_delta, 0.0) + self.aim)
+            if self._aliases_vanish(composition, epsilon, log_delta):
                 return
-            # The best theta' solves K' = ahead; K can explode within a percent of theta (rare
-            # participation), so search on the scale of theta' - theta.
-            best = math.inf
-            low, high = -8.0, 3.0
-            for _ in range(9):
-                middle = 0.5 * (low + high)
-                t = self.theta * (1.0 + math.exp(middle))
-                k, k1, _, e = composition.cumulants(t, 20.0)
-                bound = self._alias_above(epsilon, t, k + e) if math.isfinite(k) else math.inf
-                if bound < best:
-                    best = bound
-                    self._alias_theta, self._alias_k = t, k + e
-                if best <= log_delta - self.aim:
-                    return
-                if math.isfinite(k1) and k1 < ahead:
-                    low = middle
-                else:
-                    high = middle
-            if best <= log_delta - self.aim + 2.0:
-                return
-            self.step *= 0.8
+            left = 0.85 * theta
+            if self._height(composition, left, epsilon) <= height + MOST_CANCELLATION:
+                theta = left
+            else:
+                shrink *= 0.8
         raise ContourError("no step resolves the aliases")
 
+    def _height(self, composition: Composition, theta: float, epsilon: float) -> float:
+        """Log of the integrand on the real axis."""
+        k = composition.cumulants(theta, 12.0)[0]
+        return k - theta * epsilon - math.log(theta) - math.log1p(theta)
+
+    def _aliases_vanish(self, composition: Composition, epsilon: float, log_delta: float) -> bool:
+        """Find a Chernoff exponent that bounds the aliases above epsilon by the aim."""
+        ahead = epsilon + 2.0 * math.pi / self.step
+        if ahead >= composition.largest_loss:
+            self._alias_theta, self._alias_k = math.inf, 0.0
+            return True
+        # The best theta' solves K' = ahead; K can explode within a percent of theta (rare
+        # participation), so search on the scale of theta' - theta.
+        best = math.inf
+        low, high = -8.0, 3.0
+        for _ in range(9):
+            middle = 0.5 * (low + high)
+            t = self.theta * (1.0 + math.exp(middle))
+            k, k1, _, e = composition.cumulants(t, 20.0)
+            bound = self._alias_above(epsilon, t, k + e) if math.isfinite(k) else math.inf
+            if bound < best:
+                best = bound
+                self._alias_theta, self._alias_k = t, k + e
+            if best <= log_delta - self.aim:
+                return True
+            if math.isfinite(k1) and k1 < ahead:
+                low = middle
+            else:
+                high = middle
+        return best <= log_delta - self.aim + 2.0
+
     def _alias_above(self, epsilon: float, theta: float, k: float) -> float:
-        """log of the bound on the aliases m > 0, by Chernoff at theta (section 2)."""
+        """Log of the bound on the aliases m > 0, by Chernoff at theta (section 2)."""
         gap = 2.0 * math.pi * (theta - self.theta) / self.step
         return k - theta * epsilon + log_kernel_peak(theta) - log_expm1(gap)
 
@@ -129,7 +149,6 @@ class Line:
         composition: Composition,
         epsilon: float,
         log_delta: float,
-        k0: float,
         budget: int,
     ) -> bool:
         """Number of nodes by the proved envelope of |Phi|; smoothing where they do not suffice.
@@ -146,6 +165,9 @@ class Line:
             log_phi, _, _, e = mixture.cumulants(a, 40.0 + math.log(n))
             logs += n * mixture.envelope(a, log_phi + e, edges)
         # relative to exp(K - theta eps)
+        k0 = composition.cumulants(self.theta)[0]
+        if not math.isfinite(k0):
+            raise ContourError(f"the moment generating function is infinite at {self.theta}")
         aim = log_delta - (k0 - self.theta * epsilon) - self.aim
         good = np.flatnonzero(tail_logs(edges, logs, composition.variance) <= aim)
         last = int(good[0]) if len(good) else len(edges) - 1
@@ -155,7 +177,8 @@ class Line:
             # smoothing * theta; 1e-9 of epsilon is enough, the budget may allow less.
             wish = 1e-9 * max(epsilon, 1e-3) / (1.0 + self.theta)
             for last in range(len(edges)):
-                need = 2.0 * max(0.0, logs[last] + self.aim) / edges[last] ** 2
+                excess = logs[last] - math.log(math.pi * edges[last]) - aim
+                need = 2.0 * max(0.0, excess) / edges[last] ** 2
                 self.smoothing = max(need - composition.variance, 1e-300)
                 if self.smoothing <= wish:
                     break
@@ -164,9 +187,9 @@ class Line:
         return len(good) > 0
 
     def _fill(self, composition: Composition) -> None:
-        """log Phi at every node, summed over the parts, with its error."""
+        """Log Phi at every node, summed over the parts, with its error."""
         theta, h, nodes = self.theta, self.step, self.nodes
-        t = h * np.arange(nodes)
+        t: Floats = h * np.arange(nodes, dtype=np.float64)
         v = composition.variance
         real = 0.5 * v * (theta * (theta + 1.0) - t * t)
         imag = 0.5 * v * (2.0 * theta + 1.0) * t
@@ -222,7 +245,9 @@ class Line:
         unit = h / (2.0 * math.pi)
         size = np.abs(epsilons)
         relative = 8.0 * ULP * (4.0 + abs(self.log_phi) + theta * size)
-        rounding = unit * (s[0] + ULP * (16.0 * s[1] + 16.0 * size * s[2]) + np.abs(total) * relative)
+        rounding = unit * (
+            s[0] + ULP * (16.0 * s[1] + 16.0 * size * s[2]) + np.abs(total) * relative
+        )
         error = scale * (rounding + self._truncation)
         estimate = scale * unit * total
         below = math.exp(-log_expm1(2.0 * math.pi * theta / h))
@@ -237,7 +262,7 @@ class Line:
             mass = unit * (mass + np.abs(density) * relative) + self._density_truncation
             gap = self.smoothing * (1.0 + w) * scale * mass if w <= 1.0 else gap + math.inf
         upper = np.minimum(1.0, (estimate + error) * (1.0 + 4.0 * ULP) + SMALLEST)
-        lower = estimate - error - (below + above + gap) * (1.0 + 1e-12)
+        lower = estimate - error - (below + above + gap) * (1.0 + 1e-9)
         lower = np.maximum(0.0, lower * (1.0 - 4.0 * ULP))
         return lower, upper, estimate - 0.5 * gap, scale * unit * tail
 
@@ -247,12 +272,12 @@ class ContourError(ArithmeticError):
 
 
 def log_expm1(x: float) -> float:
-    """log(e^x - 1), x > 0, rounded to the safe side by its use with generous aims."""
+    """Log of (e^x - 1), x > 0, rounded to the safe side by its use with generous aims."""
     return x + math.log(-math.expm1(-x))
 
 
 def tail_logs(edges: Floats, logs: Floats, variance: float) -> Floats:
-    """log of sum over shells s' >= s of exp(logs - v t^2/2) (1/t - 1/t'), over pi."""
+    """Log of the sum over shells s' >= s of exp(logs - v t^2/2) (1/t - 1/t'), over pi."""
     exponents = logs - 0.5 * variance * edges * edges
     inverse = np.append(1.0 / edges, 0.0)
     weights = exponents + np.log(inverse[:-1] - inverse[1:]) - math.log(math.pi)

@@ -216,7 +216,7 @@ def whole_count(value: object, name: str) -> int:
 def _noise(value: object, name: str) -> float:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
         raise ValueError(f"{name} must be a number >= 0, got {value!r}")
-    number = float(value)  # type: ignore[arg-type]
+    number = float(value)
     if not number >= 0.0:
         raise ValueError(f"{name} must be a number >= 0, got {value!r}")
     # below or above, 1/sigma^2 is not a double
@@ -228,7 +228,7 @@ def _noise(value: object, name: str) -> float:
 def _probability(value: object, name: str) -> float:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
         raise ValueError(f"{name} must be within [0, 1], got {value!r}")
-    number = float(value)  # type: ignore[arg-type]
+    number = float(value)
     if not 0.0 <= number <= 1.0:
         raise ValueError(f"{name} must be within [0, 1], got {value!r}")
     return number

@@ -1,9 +1,8 @@
 """Everything that the accountant raises on purpose.
 
-    ValueError
-     +- UnsupportedEventError   (also dp_accounting's: code that catches that one keeps working)
-     +- CalibrationError        no parameter in the bracket meets the target
-     +- IncompatibleLossError   losses under different neighbouring relations do not add
+- UnsupportedEventError (ValueError; also dp_accounting's own, so code that catches it goes on)
+- CalibrationError (ValueError): no parameter in the bracket meets the target
+- IncompatibleLossError (ValueError): losses under different neighbouring relations do not add
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ FINEST = 1e-13
 WIDTH = 1e-9
 WIDTH_OF_DELTA = 1e-12
 SLOW_WIDTH = 1e-6
-SLOW_NODES = 2048
+SLOW_NODES = 512
 
 
 @dataclass(frozen=True)

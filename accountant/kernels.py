@@ -14,7 +14,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 from numba import njit
+
+Floats = npt.NDArray[np.float64]
 
 ULP = 2.0**-52
 LOG_SQRT_2PI = 0.9189385332046727
@@ -37,7 +40,7 @@ def _log1p(z: complex) -> complex:
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _exp_tail(z: complex) -> complex:
-    """exp(z) - 1 - z without cancellation."""
+    """Return exp(z) - 1 - z without cancellation."""
     if abs(z.real) + abs(z.imag) < 0.3:
         total = z * 0.0
         for k in range(14, 1, -1):
@@ -47,8 +50,8 @@ def _exp_tail(z: complex) -> complex:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _log_ratio(p, c, sigma, re, im):
-    """L at the complex point xi = re + i im, accurate where it is tiny and where it is huge."""
+def _log_ratio(p: Floats, c: Floats, sigma: float, re: float, im: float) -> complex:
+    """Evaluate L at xi = re + i im, accurate where it is tiny and where it is huge."""
     top = c[-1] / sigma * re - 0.5 * (c[-1] / sigma) ** 2
     if top < 300.0:
         s = complex(0.0, 0.0)
@@ -66,11 +69,37 @@ def _log_ratio(p, c, sigma, re, im):
     for i in range(len(p)):
         d = c[i] / sigma
         s += np.exp(complex(d * re - 0.5 * d * d + math.log(p[i]) - lead, d * im))
-    return lead + np.log(s)
+    far: complex = lead + np.log(s)
+    return far
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def inner_grid(p, c, sigma, a0, log_phi, target, on_line):
+def _left_end(p: Floats, c: Floats, sigma: float, a0: float, tail: float) -> float:
+    """Find a point left of which the integrand of phi weighs at most exp(-tail).  Section 3.
+
+    r^a <= 1 for a >= 0; for a < 0 by convexity, or by one component alone, whichever is nearer.
+    """
+    left = -math.sqrt(2.0 * max(tail, 1.0))
+    if a0 >= 0.0:
+        return left
+    b = -a0
+    joint = 0.0
+    single = -1e308
+    for i in range(len(p)):
+        d = c[i] / sigma
+        lift = 0.5 * b * (b + 1.0) * d * d
+        e = tail + math.log(p[i]) + lift
+        if e > 0.0:
+            joint = min(joint, -b * d - math.sqrt(2.0 * e))
+        e = tail - b * math.log(p[i]) + lift
+        single = max(single, -b * d - math.sqrt(2.0 * max(e, 1.0)))
+    return min(left, max(joint, single))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def inner_grid(
+    p: Floats, c: Floats, sigma: float, a0: float, log_phi: float, target: float, on_line: bool
+) -> tuple[float, float, float, float]:
     """Choose strip, step and range of the trapezoid rule for phi.  docs/engine.md, section 3.
 
     Returns (step, left, right, shift): nodes xi_j + i shift with xi_j from left to right, such that
@@ -88,32 +117,21 @@ def inner_grid(p, c, sigma, a0, log_phi, target, on_line):
         e = tail + math.log(p[i]) + 0.5 * ar * (ar - 1.0) * c[i] * c[i] * v
         if e > 0.0:
             right = max(right, ar * c[i] / sigma + math.sqrt(2.0 * e))
-    # Left end: r^a <= 1 for a >= 0; for a < 0 either convexity or one component alone.
-    left = -math.sqrt(2.0 * max(tail, 1.0))
     if a0 < 0.0:
-        b = -a0
-        joint = 0.0
-        single = -1e308
-        for i in range(k):
-            m = -b * c[i] / sigma
-            lift = 0.5 * b * (b + 1.0) * c[i] * c[i] * v
-            e = tail + math.log(p[i]) + lift
-            if e > 0.0:
-                joint = min(joint, m - math.sqrt(2.0 * e))
-            e = tail - b * math.log(p[i]) + lift
-            single = max(single, m - math.sqrt(2.0 * max(e, 1.0)))
-        left = min(left, max(joint, single))
-    # Strip: the step that the error bound allows, for the best half-width.  The growth of |r|^a
-    # off the real axis (a < 0) also lengthens the left tail, hence the passes.
+        # beyond half the largest shift the loss is positive and r^a <= 1 (section 3)
+        right = max(right, 0.5 * reach)
+    # Strip: the step that the error bound allows, for the best half-width.  For a < 0 the growth
+    # of |r|^a off the real axis also lengthens the left tail, hence the passes.
     widest = 1.2 if on_line else math.sqrt(target)
     sides = 2.0 if on_line else 1.0
     widest = min(widest, 3.0 / (sides * reach))
     step = 0.0
     shift = 0.0
-    near = left
-    for _ in range(3 if a0 < 0.0 else 1):
+    stretch = 0.0
+    left = 0.0
+    for turn in range(3 if a0 < 0.0 else 1):
+        left = _left_end(p, c, sigma, a0, tail + (1.1 * stretch + 1.0 if turn > 0 else 0.0))
         step = 0.0
-        stretch = 0.0
         for i in range(1, 33):
             half = widest * i / 32.0
             phase = sides * half * reach
@@ -122,20 +140,21 @@ def inner_grid(p, c, sigma, a0, log_phi, target, on_line):
                 growth = a0 * math.log(math.cos(0.5 * phase))
                 if phase < 1.5:
                     shifted = -math.log(math.cos(phase)) / reach
-                    growth = min(growth, shifted * (1.0 - 1.05 * left))
+                    growth = min(growth, -shifted * left)
             total = target + growth + 0.5 * (sides * half) ** 2 + 1.4
             candidate = 2.0 * math.pi * half / total
             if candidate > step:
                 step = candidate
                 shift = half if on_line else 0.0
                 stretch = growth
-        left = near - (stretch + 1.0) / max(1.0, -near)
     return step, left, right, shift
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def mixture_cumulants(p, c, sigma, a, target):
-    """log phi(a), its first two derivatives in a, and a bound on the error of log phi, a real."""
+def mixture_cumulants(
+    p: Floats, c: Floats, sigma: float, a: float, target: float
+) -> tuple[float, float, float, float]:
+    """Evaluate log phi(a) for real a: its value, two derivatives, a bound on its error."""
     step, left, right, _ = inner_grid(p, c, sigma, a, 0.0, target, False)
     count = int((right - left) / step) + 2
     if count > 2_000_000:
@@ -193,12 +212,21 @@ def mixture_cumulants(p, c, sigma, a, target):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def mixture_line(p, c, sigma, a0, dt, nodes, log_phi, target):
-    """log phi(a0 + i k dt) for k = 0..nodes-1, with error bounds.  docs/engine.md, section 4.
+def mixture_line(
+    p: Floats,
+    c: Floats,
+    sigma: float,
+    a0: float,
+    dt: float,
+    nodes: int,
+    log_phi: float,
+    target: float,
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Evaluate log phi(a0 + i k dt), k = 0..nodes-1, with error bounds (docs/engine.md, 4).
 
     Giant steps g and baby steps b, k = g B + b: exp(w + d) - 1 - w - d is bilinear in quantities of
     g alone and of b alone, so each node costs one complex multiply-add per inner node.
-    Returns real part, imaginary part, its error bound and an upper bound of the real part, per copy.
+    Returns real part, imaginary part, error bound and an upper bound of the real part, per copy.
     """
     step, left, right, shift = inner_grid(p, c, sigma, a0, log_phi, target, True)
     scaled = log_phi > SCALED_ABOVE
@@ -211,9 +239,7 @@ def mixture_line(p, c, sigma, a0, dt, nodes, log_phi, target):
     for j in range(total):
         xi = left + j * step
         u = _log_ratio(p, c, sigma, xi, shift)
-        lw = complex(
-            -0.5 * (xi * xi - shift * shift) - LOG_SQRT_2PI + math.log(step), -xi * shift
-        )
+        lw = complex(-0.5 * (xi * xi - shift * shift) - LOG_SQRT_2PI + math.log(step), -xi * shift)
         if lw.real + max(0.0, a0 * u.real, u.real) + 2.0 * math.log1p(abs(u)) > floor:
             us[count] = u
             logw[count] = lw
@@ -324,8 +350,10 @@ def mixture_line(p, c, sigma, a0, dt, nodes, log_phi, target):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def mixture_envelope(p, c, sigma, a0, log_phi, edges):
-    """Bounds on log|phi(a0+it)/phi(a0)| over the shells [edges[s], edges[s+1]] and beyond the last.
+def mixture_envelope(
+    p: Floats, c: Floats, sigma: float, a0: float, log_phi: float, edges: Floats
+) -> Floats:
+    """Bound log|phi(a0+it)/phi(a0)| over the shells [edges[s], edges[s+1]] and beyond the last.
 
     docs/engine.md, section 5: the cap bound (total variation of the density cut at a level) and the
     pair bound (1 - cos over pairs of losses closer than kappa / t).
@@ -336,7 +364,7 @@ def mixture_envelope(p, c, sigma, a0, log_phi, edges):
     reach = c[k - 1] / sigma
     _, left, right, _ = inner_grid(p, c, sigma, a0, log_phi, 45.0, False)
     curvature = max(0.0, 0.25 * max(0.0, a0) * reach * reach - 1.0)
-    bend = 1.0 + 0.25 * abs(a0) * reach * reach + reach * reach
+    bend = 1.0 + 0.25 * abs(a0) * reach * reach + 2.0 * reach * reach
     h = max(min(0.15, math.sqrt(0.15 / bend)), (right - left) / 1500.0)
     n = int((right - left) / h) + 1
     ell = np.empty(n + 1)
@@ -439,8 +467,8 @@ def mixture_envelope(p, c, sigma, a0, log_phi, edges):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def contour_sums(fre, fim, theta, dt, epsilons):
-    """Sums over the line at each epsilon: with kernel 1/(z(z+1)), 1/(z+1) and 1.
+def contour_sums(fre: Floats, fim: Floats, theta: float, dt: float, epsilons: Floats) -> Floats:
+    """Sum over the line at each epsilon: with kernel 1/(z(z+1)), 1/(z+1) and 1.
 
     ``f`` holds Phi(theta + i k dt)/Phi(theta).  Compensated summation; the factor
     dt/(2 pi) * exp(K(theta) - theta * epsilon) is left to the caller.  Shape (len(epsilons), 3).
@@ -490,8 +518,10 @@ def contour_sums(fre, fim, theta, dt, epsilons):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def line_values(kre, kim, kerr, ktop, theta, dt):
-    """From log Phi and its error: Phi/Phi(theta), and the sums that bound the rounding.
+def line_values(
+    kre: Floats, kim: Floats, kerr: Floats, ktop: Floats, theta: float, dt: float
+) -> tuple[Floats, Floats, Floats]:
+    """Turn log Phi and its error into Phi/Phi(theta) and the sums that bound the rounding.
 
     Returns f_re, f_im and five sums of |f_k| times: kernel * error, kernel * (1 + |K|),
     kernel * t, error + ULP (1 + |K|), t.

@@ -196,7 +196,9 @@ class PrivacyLoss:
             return Bracket(math.inf, math.inf, True)
         if delta == 0.0:
             largest = max(one.largest_loss for one in chosen)
-            return Bracket(largest * (1.0 - 1e-14) if largest < math.inf else largest, largest, True)
+            return Bracket(
+                largest * (1.0 - 1e-14) if largest < math.inf else largest, largest, True
+            )
         first = epsilon_bracket(chosen[0], delta)
         for other in chosen[1:]:
             if 0.0 < first.lower and self._settled(other, first.lower, delta):
@@ -292,7 +294,9 @@ def _from_terms(total: Terms, relation: NeighboringRelation) -> PrivacyLoss:
         relation,
         tuple(sorted((s, n) for s, n in total.gaussians.items() if n)),
         tuple(
-            sorted(((m, n) for m, n in total.mixtures.items() if n), key=lambda part: order(part[0]))
+            sorted(
+                ((m, n) for m, n in total.mixtures.items() if n), key=lambda part: order(part[0])
+            )
         ),
         tuple(sorted((b, n) for b, n in total.laplaces.items() if n)),
         total.non_private,

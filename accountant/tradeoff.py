@@ -67,14 +67,14 @@ def smallest_fnr(forward: Composition, backward: Composition, fpr: Floats) -> Fl
 
 
 def log_of_tail(epsilon: Floats, delta: Floats, fall: Floats) -> Floats:
-    """log Q[S > epsilon] = log(-delta'(epsilon)) - epsilon."""
+    """Log Q[S > epsilon] = log(-delta'(epsilon)) - epsilon."""
     with np.errstate(divide="ignore"):
         result: Floats = np.log(np.maximum(fall, 0.0)) - epsilon
     return result
 
 
 def log_of_head(epsilon: Floats, delta: Floats, fall: Floats) -> Floats:
-    """log Q[S <= -epsilon], from the backward loss: delta - delta'."""
+    """Log Q[S <= -epsilon], from the backward loss: delta - delta'."""
     with np.errstate(divide="ignore"):
         result: Floats = np.log(np.maximum(delta + fall, 0.0))
     return result
@@ -87,6 +87,7 @@ class _Side:
         self.composition = composition
         self.lines: list[Line] = []
         self.starts: list[float] = []
+        self._deviation = 1.0
         self._extend()
 
     def _extend(self) -> bool:

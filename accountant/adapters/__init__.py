@@ -1,0 +1,1 @@
+"""The exact engine behind the interfaces that existing training code uses."""

@@ -1,0 +1,1 @@
+"""One family of privacy losses per module."""

@@ -19,6 +19,8 @@ from accountant import kernels
 ULP = kernels.ULP
 # Assumed accuracy of exp, expm1, log, log1p and of the normal tail, in ULP; tests measure it.
 TAIL_ULPS = 64.0
+# Keeps an upper bound above 0 where the truth underflows.
+TINY = 1e-300
 
 Floats = npt.NDArray[np.float64]
 
@@ -53,7 +55,7 @@ class GaussianMixture:
         return math.log1p(-math.fsum(self.probabilities[1:]))
 
     def cumulants(self, a: float, target: float) -> tuple[float, float, float, float]:
-        """Log phi(a) = log E_Q[exp(a L)], its two derivatives, and a bound on the error of log phi."""
+        """Log phi(a) = log E_Q[exp(a L)], its two derivatives, and a bound on its error."""
         result: tuple[float, float, float, float] = kernels.mixture_cumulants(
             self._p, self._c, self.sigma, a, target
         )
@@ -62,7 +64,7 @@ class GaussianMixture:
     def line(
         self, a: float, step: float, nodes: int, log_phi: float, target: float
     ) -> tuple[Floats, Floats, Floats, Floats]:
-        """Log phi(a + i k step): real part, imaginary part, error bound, upper bound of the real."""
+        """Log phi(a + i k step): real and imaginary part, error, upper bound of the real part."""
         result: tuple[Floats, Floats, Floats, Floats] = kernels.mixture_line(
             self._p, self._c, self.sigma, a, step, nodes, log_phi, target
         )
@@ -79,6 +81,9 @@ class GaussianMixture:
         ``delta = sup_A P(A) - e^eps Q(A)`` (or with P and Q exchanged, ``add``); the supremum is
         attained at a threshold on x because the loss increases in x.
         """
+        if epsilon > 700.0:
+            # e^eps is no double there; the largest delta is at the smallest epsilon
+            return 0.0, self.delta(700.0, add)[1]
         sign = -1.0 if add else 1.0
         loss = sign * epsilon
         if loss <= self.smallest_loss():
@@ -88,18 +93,21 @@ class GaussianMixture:
         x = self._threshold(loss)
         tails = special.ndtr(-sign * (x - self._c) / self.sigma)
         plain = float(special.ndtr(-sign * x / self.sigma))
-        mixed = float(self._p @ tails)
+        # P(A) - Q(A) by components, so that q = 1e-9 cancels nothing
+        shift = sign * float(self._p @ (tails - plain))
+        spread = float(self._p[self._c > 0.0] @ (tails + plain)[self._c > 0.0])
         if add:
-            first, second = plain, math.exp(epsilon) * mixed if mixed > 0.0 else 0.0
+            growth = math.exp(epsilon)
+            value = growth * shift - math.expm1(epsilon) * plain
+            size = growth * spread + math.expm1(epsilon) * plain
         else:
-            first, second = mixed, math.exp(epsilon) * plain if plain > 0.0 else 0.0
+            value = shift - math.expm1(epsilon) * plain
+            size = spread + math.expm1(epsilon) * plain
         # A threshold off by a relative 1e-13 costs a second order of it.  Rounding of the
         # arguments moves the tails by |argument| ULP^2-relative amounts, hence 1 + argument^2.
         argument = (abs(x) + self.sensitivities[-1]) / self.sigma
-        error = (first + second) * ULP * (TAIL_ULPS + 4.0 * argument * argument + 4.0 * epsilon)
-        value = first - second
-        tiny = 1e-300
-        return max(0.0, value - error), min(1.0, max(0.0, value) + error + tiny)
+        error = size * ULP * (TAIL_ULPS + 4.0 * argument * argument + 4.0 * epsilon)
+        return max(0.0, value - error), min(1.0, max(0.0, value) + error + TINY)
 
     def _threshold(self, loss: float) -> float:
         """The x at which log dP/dQ equals ``loss``."""

@@ -21,18 +21,14 @@ def laplace_cumulants(scale: float, z: float) -> tuple[float, float, float, floa
     inner = math.log1p(z * math.expm1(-s / scale) / s)
     b0 = math.exp(inner)
     b1 = (e - 1.0) / (s * s) - 2.0 / scale * z * e / s
-    b2 = (
-        -4.0 * (e - 1.0) / s**3
-        - 4.0 / scale * e / (s * s)
-        + 4.0 / (scale * scale) * z * e / s
-    )
+    b2 = -4.0 * (e - 1.0) / s**3 - 4.0 / scale * e / (s * s) + 4.0 / (scale * scale) * z * e / s
     mean = 1.0 / scale + b1 / b0
     error = 8.0 * ULP * (z / scale + abs(inner))
     return z / scale + inner, mean, b2 / b0 - (b1 / b0) ** 2, error
 
 
 def laplace_line(scale: float, theta: float, t: Floats) -> tuple[Floats, Floats, Floats]:
-    """log phi(theta + i t): real part, imaginary part (up to 2 pi), error bound."""
+    """Log phi(theta + i t): real part, imaginary part (up to 2 pi), error bound."""
     z = theta + 1j * t
     s = 2.0 * z + 1.0
     inner = 1.0 + z * np.expm1(-s / scale) / s
