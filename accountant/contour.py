@@ -321,8 +321,14 @@ def saddle_log_delta(composition: Composition, theta: float) -> tuple[float, flo
     return epsilon, log_delta - 0.5 * math.log(2.0 * math.pi * curvature)
 
 
+def saddle_width(composition: Composition, theta: float) -> float:
+    """Deviation of the tilted loss: how far from its epsilon a line at theta stays good."""
+    k2 = composition.cumulants(theta, 12.0)[2]
+    return math.sqrt(max(k2, 0.0) + 1.0 / theta**2 + 1.0 / (theta + 1.0) ** 2)
+
+
 def increasing_root(function: Callable[[float], float], start: float, tolerance: float) -> float:
-    """Root of an increasing function by bracketing and the Illinois rule, within +-40."""
+    """Root of an increasing function by secants and halving, within +-40."""
     low = high = start
     f_low = f_high = function(start)
     width = 1.0
@@ -336,11 +342,13 @@ def increasing_root(function: Callable[[float], float], start: float, tolerance:
         high += width
         width *= 1.6
         f_high = function(high)
+    repeated = 0
     for _ in range(60):
         if high - low < 1e-4 or f_low >= 0.0 or f_high <= 0.0:
             break
         middle = 0.5 * (low + high)
-        if math.isfinite(f_high):
+        # halve where the secant has moved the same end twice
+        if math.isfinite(f_high) and abs(repeated) < 2:
             secant = (low * f_high - high * f_low) / (f_high - f_low)
             margin = 0.02 * (high - low)
             middle = min(max(secant, low + margin), high - margin)
@@ -349,6 +357,10 @@ def increasing_root(function: Callable[[float], float], start: float, tolerance:
             return middle
         if value < 0.0:
             low, f_low = middle, value
+            repeated = min(repeated, 0) - 1
         else:
             high, f_high = middle, value
+            repeated = max(repeated, 0) + 1
+        if abs(repeated) > 2:
+            repeated = 0
     return low if abs(f_low) < abs(f_high) else high

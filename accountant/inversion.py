@@ -9,6 +9,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from accountant.composition import Composition
 from accountant.contour import (
     NODE_BUDGET,
@@ -18,7 +21,10 @@ from accountant.contour import (
     log_kernel_peak,
     saddle_at,
     saddle_for,
+    saddle_width,
 )
+
+Floats = npt.NDArray[np.float64]
 
 # A bracket this much narrower than it must be ends the search (relative, in epsilon).
 FINEST = 1e-13
@@ -29,6 +35,9 @@ FINEST = 1e-13
 WIDTH = 1e-9
 WIDTH_OF_DELTA = 1e-12
 SLOW_WIDTH = 1e-6
+# The same of a delta query: relative, and below UNRESOLVED not at all.
+DELTA_WIDTH = 1e-8
+UNRESOLVED = 1e-290
 SLOW_NODES = 512
 
 
@@ -47,7 +56,7 @@ def delta_bracket(composition: Composition, epsilon: float, budget: int = NODE_B
         return Bracket(0.0, 0.0, True)
     closed = composition.closed_form(epsilon)
     if closed is not None:
-        return Bracket(*closed, closed[1] - closed[0] <= WIDTH * closed[1])
+        return Bracket(*closed, narrow_delta(*closed, DELTA_WIDTH))
     theta, log_delta = saddle_at(composition, epsilon)
     lower, upper = 0.0, chernoff(composition, theta, epsilon)
     log_delta = min(log_delta, math.log(max(upper, SMALLEST)))
@@ -65,7 +74,54 @@ def delta_bracket(composition: Composition, epsilon: float, budget: int = NODE_B
         if upper - lower <= 1e-10 * upper or log_found > log_delta - 2.0:
             break
         log_delta = log_found
-    return Bracket(lower, upper, upper - lower <= (SLOW_WIDTH if slow else WIDTH) * upper)
+    return Bracket(lower, upper, narrow_delta(lower, upper, SLOW_WIDTH if slow else DELTA_WIDTH))
+
+
+def delta_brackets(composition: Composition, epsilons: Floats) -> list[Bracket]:
+    """``delta_bracket`` at many epsilons, sharing lines between neighbours."""
+    found: list[Bracket | None] = [None] * len(epsilons)
+    if not (composition.empty or composition.has_closed_form):
+        order = np.argsort(epsilons)
+        while len(order) > 1 and epsilons[order[0]] < composition.largest_loss:
+            first = float(epsilons[order[0]])
+            theta, _ = saddle_at(composition, first)
+            reach = saddle_width(composition, theta)
+            group = order[epsilons[order] <= first + reach]
+            group = group[epsilons[group] < composition.largest_loss]
+            order = order[len(group) :]
+            if len(group) > 1:
+                _share_line(composition, epsilons, group, found)
+    return [
+        delta_bracket(composition, float(e)) if known is None else known
+        for e, known in zip(epsilons, found, strict=True)
+    ]
+
+
+def _share_line(
+    composition: Composition,
+    epsilons: Floats,
+    group: npt.NDArray[np.intp],
+    found: list[Bracket | None],
+) -> None:
+    """Answer a group of epsilons from one line, where it is precise enough for them."""
+    middle = 0.5 * float(epsilons[group[0]] + epsilons[group[-1]])
+    theta, log_delta = saddle_at(composition, middle)
+    # the step must resolve the smallest delta of the group
+    log_delta = min(log_delta, saddle_at(composition, float(epsilons[group[-1]]))[1])
+    try:
+        line = Line(composition, theta, middle, log_delta)
+    except ContourError:
+        return
+    promised = SLOW_WIDTH if slow_tail(line) else DELTA_WIDTH
+    lower, upper, _, _ = line.certify_many(epsilons[group])
+    for index, low, high in zip(group, lower, upper, strict=True):
+        if narrow_delta(low, high, promised):
+            found[index] = Bracket(float(low), float(high), True)
+
+
+def narrow_delta(lower: float, upper: float, promised: float) -> bool:
+    """Whether a bracket of delta is as narrow as promised."""
+    return bool(upper - lower <= promised * upper or upper <= UNRESOLVED)
 
 
 def slow_tail(line: Line) -> bool:

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from dp_accounting import dp_event
 from dp_accounting.privacy_accountant import NeighboringRelation
 
@@ -17,7 +18,7 @@ from accountant.bounds import Bounds
 from accountant.composition import Composition
 from accountant.dominating_pairs import Terms, terms, whole_count
 from accountant.errors import IncompatibleLossError
-from accountant.inversion import Bracket, delta_bracket, epsilon_bracket
+from accountant.inversion import Bracket, delta_bracket, delta_brackets, epsilon_bracket
 from accountant.losses.gaussian import GaussianMixture
 from accountant.tradeoff import smallest_fnr
 
@@ -124,6 +125,9 @@ class PrivacyLoss:
 
     def delta_bounds(self, epsilon: Any, direction: Direction | None = None) -> Bounds:
         """Bounds on delta(epsilon); see :meth:`delta`."""
+        if np.size(epsilon) > 2:
+            self._delta(float(np.min(epsilon)), direction)  # refuses what no query accepts
+            return self._delta_curve(np.asarray(epsilon, dtype=float), direction)
         return _over(epsilon, "epsilon", lambda e: self._delta(e, direction))
 
     def advantage(self) -> float:
@@ -224,6 +228,19 @@ class PrivacyLoss:
                 first = _worse(first, delta_bracket(other, epsilon))
         return first
 
+    def _delta_curve(
+        self, epsilons: npt.NDArray[np.float64], direction: Direction | None
+    ) -> Bounds:
+        """Many epsilons at once: neighbours share a contour."""
+        finite = np.isfinite(epsilons.ravel())
+        if self.non_private or not np.all(finite):
+            return _over(epsilons, "epsilon", lambda e: self._delta(e, direction))
+        curves = [delta_brackets(one, epsilons.ravel()) for one in self._chosen(direction)]
+        worst = (
+            curves[0] if len(curves) == 1 else [_worse(*pair) for pair in zip(*curves, strict=True)]
+        )
+        return _collect(worst, epsilons.shape)
+
     # --- directions ------------------------------------------------------------------------------
 
     def _chosen(self, direction: Direction | None) -> tuple[Composition, ...]:
@@ -316,8 +333,12 @@ def _over(values: Any, name: str, query: Callable[[float], Bracket]) -> Bounds:
     found = [query(float(v)) for v in array.ravel()]
     if array.ndim == 0:
         return Bounds(found[0].lower, found[0].upper, found[0].tight)
+    return _collect(found, array.shape)
+
+
+def _collect(found: list[Bracket], shape: tuple[int, ...]) -> Bounds:
     return Bounds(
-        np.array([f.lower for f in found]).reshape(array.shape),
-        np.array([f.upper for f in found]).reshape(array.shape),
-        np.array([f.tight for f in found]).reshape(array.shape),
+        np.array([f.lower for f in found]).reshape(shape),
+        np.array([f.upper for f in found]).reshape(shape),
+        np.array([f.tight for f in found]).reshape(shape),
     )

@@ -8,13 +8,11 @@ the second order.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 
 from accountant.composition import Composition
-from accountant.contour import ContourError, Line, saddle_at
+from accountant.contour import ContourError, Line, saddle_at, saddle_width
 
 Floats = npt.NDArray[np.float64]
 
@@ -98,8 +96,7 @@ class _Side:
         if epsilon >= self.composition.largest_loss or len(self.lines) >= LARGEST_LINES:
             return False
         theta, log_delta = saddle_at(self.composition, epsilon)
-        _, _, k2, _ = self.composition.cumulants(theta, 12.0)
-        self._deviation = math.sqrt(max(k2, 0.0) + 1.0 / theta**2 + 1.0 / (theta + 1.0) ** 2)
+        self._deviation = saddle_width(self.composition, theta)
         try:
             line = Line(self.composition, theta, epsilon, min(log_delta, -0.1))
         except ContourError:
