@@ -59,6 +59,8 @@ def delta_bracket(composition: Composition, epsilon: float, budget: int = NODE_B
         return Bracket(*closed, narrow_delta(*closed, DELTA_WIDTH))
     theta, log_delta = saddle_at(composition, epsilon)
     lower, upper = 0.0, chernoff(composition, theta, epsilon)
+    if upper <= UNRESOLVED:
+        return Bracket(lower, upper, True)
     log_delta = min(log_delta, math.log(max(upper, SMALLEST)))
     slow = False
     for _ in range(2):
@@ -130,13 +132,19 @@ def slow_tail(line: Line) -> bool:
 
 
 def chernoff(composition: Composition, theta: float, epsilon: float) -> float:
-    """delta(epsilon) <= exp(K(theta) - theta epsilon) sup (1-e^-x)_+ e^(-theta x)."""
-    k, _, _, error = composition.cumulants(theta)
-    if not math.isfinite(k):
-        return 1.0
-    slack = error + 1e-13 * (abs(k) + theta * epsilon + 1.0)
-    exponent = k - theta * epsilon + log_kernel_peak(theta) + slack
-    return min(1.0, math.exp(min(exponent, 0.0)) + SMALLEST)
+    """delta(epsilon) <= exp(K(theta) - theta epsilon) sup (1-e^-x)_+ e^(-theta x).
+
+    Any exponent is valid: where theta is beyond what the inner grid resolves, smaller ones follow.
+    """
+    for _ in range(12):
+        k, _, _, error = composition.cumulants(theta)
+        if math.isfinite(k):
+            slack = error + 1e-13 * (abs(k) + theta * epsilon + 1.0)
+            exponent = k - theta * epsilon + log_kernel_peak(theta) + slack
+            if exponent < 0.0:
+                return min(1.0, math.exp(exponent) + SMALLEST)
+        theta *= 0.1
+    return 1.0
 
 
 def epsilon_bracket(composition: Composition, delta: float, budget: int = NODE_BUDGET) -> Bracket:
