@@ -41,7 +41,7 @@ pytest: $(VENV)/.ready-test-$(HASH)
 
 soak: $(VENV)/.ready-test-$(HASH)
 	@$(WARM)
-	@$(PY) -m pytest -m soak
+	@$(PY) -m pytest -m 'soak or hypothesis' --hypothesis-profile soak
 	@$(PY) -m tests.sweep --count 10000
 
 bench: $(VENV)/.ready-test-$(HASH)
