@@ -52,10 +52,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--limit",
-        type=float,
-        default=35.0,
+        type=int,
+        default=35,
         metavar="SECONDS",
-        help="wall-clock limit of one task for one contender (default 35)",
+        help="CPU time that one task may take for one contender (default 35)",
     )
     return parser
 

@@ -18,17 +18,17 @@ from benchmarks.tasks import COMPARED, EVENTS_TASKS, STEPS_TASKS
 _INTRODUCTION = """\
 Every contender answered the same questions in the same run, one process and one thread at a time,
 each from the bare parameters. Times are CPU time, medians of warm repetitions (of one where an
-answer takes over 5 s); on a shared machine trust the ratios rather than the times. Sampling is
+answer takes over 1.5 s); on a shared machine trust the ratios rather than the times. Sampling is
 Poisson, adjacency is add/remove.
 
 Answers are judged against this library's certified bracket, which contains the exact value. A
 dagger ({unsound}) marks an answer **below the certified lower bound**: less epsilon (or delta, or
 noise) than there is, so a promise that does not hold. A dash means that the library has no such
-query, "over {limit:.0f} s" that it was stopped there.
+query, "over {limit} s" that it was stopped after that much CPU time.
 """
 
 
-def render(results: Results, limit: float) -> str:
+def render(results: Results, limit: int) -> str:
     """Return the whole report as Markdown."""
     records = (results.ours, *results.peers)
     sections = [

@@ -125,6 +125,7 @@ def time_cell(results: Results, record: Record, task: EpsilonTask) -> str:
 def other_task_tables(results: Results, records: Sequence[Record]) -> str:
     """Write one table for each task that is not a single epsilon."""
     calibration = results.certificates[CALIBRATION.name]
+    deltas = results.certificates[DELTA_CURVE.name]
     parts = [
         f"The smallest noise multiplier for epsilon {CALIBRATION.epsilon:g} at delta "
         f"{CALIBRATION.delta:g}, q = {CALIBRATION.sampling_probability:g} and "
@@ -132,14 +133,16 @@ def other_task_tables(results: Results, records: Sequence[Record]) -> str:
         f"{calibration.upper[0]:.9g}. Each library's own calibration, with its own tolerance:\n",
         _task_table(results, records, CALIBRATION.name, _one_answer),
         f"delta at {len(DELTA_CURVE.epsilons):,} values of epsilon from "
-        f"{DELTA_CURVE.epsilons[0]:g} to {DELTA_CURVE.epsilons[-1]:g}, run T2:\n",
+        f"{DELTA_CURVE.epsilons[0]:g} to {DELTA_CURVE.epsilons[-1]:g}, run T2, from "
+        f"{deltas.lower[0]:.2g} down to {deltas.lower[-1]:.1g}:\n",
         _task_table(results, records, DELTA_CURVE.name, _many_answers),
         f"The trade-off curve at {len(TRADE_OFF.fprs):,} false positive rates, run T2; judged by "
         "the attacker's power, 1 - false negative rate:\n",
         _task_table(results, records, TRADE_OFF.name, _many_answers),
         f"{len(MANY.queries)} different runs of 20 to 200 epochs, q from 0.002 to 0.05, noise "
         "multiplier from 0.7 to 2, delta from 1e-8 to 1e-5. A contender was stopped after "
-        f"{MANY.seconds:g} s; its time for all is then extrapolated from those it reached:\n",
+        f"{MANY.seconds:g} s of CPU time; its time for all is then extrapolated from those it "
+        "reached:\n",
         _task_table(results, records, MANY.name, _many_answers),
     ]
     return "\n".join(parts)

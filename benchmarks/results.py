@@ -49,7 +49,7 @@ class Results:
         return None if theirs is None or ours is None else theirs / ours
 
 
-def run(only: Sequence[str], limit: float) -> Results:
+def run(only: Sequence[str], limit: int) -> Results:
     """Measure us, the peers (all, or those named in ``only``), and us again."""
     certificates = {}
     for task in COMPARED:
@@ -73,7 +73,7 @@ def run(only: Sequence[str], limit: float) -> Results:
     return Results(ours, peers, certificates, cold_start)
 
 
-def _measure(entry: Entry, tasks: Iterable[Task], limit: float) -> Record:
+def _measure(entry: Entry, tasks: Iterable[Task], limit: int) -> Record:
     record = Record(entry.name, entry.note)
     with Worker(entry, limit) as worker:
         for task in tasks:
