@@ -238,6 +238,6 @@ def concerns(plan: Plan) -> Iterator[Concern]:
 
 
 def written(value: float) -> str:
-    """Write a number in the shortest way that reads back the same: 5e-06 is 5e-6."""
+    """Write a number in the shortest way that reads back the same: 5e-6, not 5e-06, and 3."""
     mantissa, mark, exponent = repr(value).partition("e")
-    return f"{mantissa}e{int(exponent)}" if mark else mantissa
+    return f"{mantissa}e{int(exponent)}" if mark else mantissa.removesuffix(".0")

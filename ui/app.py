@@ -1,12 +1,13 @@
 """The planner: navigation, and the Plan that all pages share."""
 
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
 
-from ui.answers import answer
+from ui.answers import ANSWERS, answer, worked_out
 from ui.app_pages import plan
-from ui.entry_form import show_entries
+from ui.entry_form import show_entries, show_unknown
 from ui.state import question, session
 
 st.set_page_config(
@@ -17,9 +18,13 @@ st.set_page_config(
 )
 page = st.navigation([st.Page(plan.show, title="Plan", icon="", default=True)], position="hidden")
 
-mine = session()
-asked = question(mine.draft)
-answered = answer(asked)
+asked = question(session().draft)
 with st.sidebar:
-    show_entries(asked, answered)
+    place_of_unknown = show_entries(asked)
+waiting = st.empty()
+answered = worked_out(
+    ANSWERS, partial(answer, asked), lambda: waiting.caption("Working out the answer …")
+)
+waiting.empty()
+show_unknown(place_of_unknown, answered)
 page.run()

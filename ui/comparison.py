@@ -7,7 +7,7 @@ import streamlit as st
 
 from mechanisms.exploration import Outlook, written
 from ui.entries import grouped, percent_up, rounded, rounded_up
-from ui.entry_form import SAID
+from ui.words import SAID
 
 __all__ = ["show_comparison", "table"]
 

@@ -2,7 +2,9 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Literal
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -17,12 +19,16 @@ __all__ = ["download_csv", "frontier_csv", "show_downloads", "training_csv"]
 
 def show_downloads(plan: Plan) -> None:
     """Draw the buttons that download a complete plan and its statement."""
-    guarantee = plan.guarantee()
-    files = (
+
+    def said(form: Literal["markdown", "latex"]) -> str:
+        return statement(plan.guarantee(), form)
+
+    # A statement is written when it is asked for, not at every change of an input.
+    files: tuple[tuple[str, str | Callable[[], str], str, str], ...] = (
         ("Plan, JSON", plan.to_json(), "plan.json", "application/json"),
         ("Plan, YAML", plan.to_yaml(), "plan.yaml", "application/yaml"),
-        ("Statement, Markdown", statement(guarantee, "markdown"), "statement.md", "text/markdown"),
-        ("Statement, LaTeX", statement(guarantee, "latex"), "statement.tex", "application/x-tex"),
+        ("Statement, Markdown", partial(said, "markdown"), "statement.md", "text/markdown"),
+        ("Statement, LaTeX", partial(said, "latex"), "statement.tex", "application/x-tex"),
     )
     for label, content, name, mime in files:
         st.download_button(

@@ -2,83 +2,21 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from mechanisms.exploration import suggested_delta, written
-from ui.answers import Answer
+from ui.answers import Answer, answer
 from ui.drafts import CHOICES
 from ui.entries import EntryError, escaped, grouped, parse_number
-from ui.state import LABELS, Question, bind, current
+from ui.state import Question, bind, current
+from ui.words import ASSUMED, HELP, LABELS, SAID, SOLVE_FOR
 
-__all__ = ["show_entries"]
-
-SOLVE_FOR: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "epsilon": "Cost ε",
-        "noise_multiplier": "Noise",
-        "length": "Length",
-        "batch_size": "Batch",
-    }
-)
-
-HELP: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "solve": "What should the planner work out? **Cost**: what the run you describe costs. "
-        "**Noise**, **Length**, **Batch**: what meets a target ε, given all the rest.",
-        "dataset_size": "How many examples (more exactly: privacy units) the training set has. "
-        "Scientific notation works: `9.6e9`.",
-        "batch_size": "How many examples one step uses **on average**. With Poisson sampling every "
-        "step has a different number; divide by this one all the same.",
-        "sampling_probability": "The chance that one example takes part in one step.",
-        "epochs": "How often one example is used, on average, in the whole run.",
-        "steps": "How many noisy updates the run makes.",
-        "noise_multiplier": "Standard deviation of the noise on the sum of the clipped gradients, "
-        "divided by the clipping norm. More noise, more privacy.",
-        "epsilon": "The cost that the run may not exceed. The answer is on the safe side of it.",
-        "delta": "The probability that the guarantee ε does not cover. Keep it well below 1/N.",
-        "sampler": "How a step chooses its examples. **Poisson**: each one independently, by the "
-        "toss of a coin: the sampling that makes runs cheap. **Shuffled or in order**: passes over "
-        "the data, as most data loaders do it; no cheaper bound is proved that holds in general. "
-        "**Full batch**: every example in every step.",
-        "neighboring_relation": "Which two data sets the guarantee makes hard to tell apart: with "
-        "and without one example, or with one example zeroed out or replaced by another.",
-        "unit": "What one row of the data set is: an example, a document, a user. It is what the "
-        "guarantee protects, and the statement says so.",
-        "group_size": "How many rows one protected person may have contributed. All are protected "
-        "together.",
-        "clip_norm": "The largest norm that one example's gradient may have. ε does not depend on "
-        "it; the noise that you add does.",
-        "release": "What leaves the run. ε covers every noisy update in any case.",
-    }
-)
-
-SAID: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "poisson": "Poisson sampling",
-        "fixed_order": "Shuffled or in order, pass by pass",
-        "full_batch": "Full batch",
-        "add_or_remove_one": "Add or remove one",
-        "replace_special": "Zero out one",
-        "replace_one": "Replace one by another",
-        "final_model": "The final model",
-        "all_checkpoints": "All checkpoints",
-        "all_updates": "Every update",
-        "batch_size": "examples",
-        "sampling_probability": "probability",
-        "epochs": "epochs",
-        "steps": "steps",
-    }
-)
-ASSUMED: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "sampler": "Not stated (Poisson assumed)",
-        "neighboring_relation": "Not stated (add or remove one)",
-        "release": "Not stated (the final model)",
-    }
-)
+__all__ = ["Unknown", "show_entries", "show_unknown"]
 
 # What a slider offers: any number can be typed, a slider is for exploring.
 _MANTISSAS: Final = ("1", "1.2", "1.5", "2", "2.5", "3", "4", "5", "6", "8")
@@ -106,15 +44,24 @@ SLIDERS: Final[Mapping[str, tuple[tuple[str, ...], str, str]]] = MappingProxyTyp
         "sampling_probability": (_decades(-7, 0), "noisier", "smoother"),
         "epochs": (_decades(-2, 3), "shorter", "longer"),
         "steps": (_decades(0, 7), "shorter", "longer"),
-        "noise_multiplier": (_decades(-1, 2), "accurate", "private"),
+        "noise_multiplier": (_decades(-1, 2)[3:], "accurate", "private"),
         "epsilon": (_decades(-2, 2), "private", "accurate"),
     }
 )
 
 
-def show_entries(question: Question, answer: Answer | None) -> None:
-    """Draw every entry of the draft."""
+@dataclass(frozen=True)
+class Unknown:
+    """Where the entry would be of the field that is solved for."""
+
+    name: str
+    place: DeltaGenerator
+
+
+def show_entries(question: Question) -> Unknown | None:
+    """Draw every entry of the draft, and leave a place for what is solved for."""
     draft = current().draft
+    unknown: Unknown | None = None
     st.markdown("**dp-planner**")
     st.caption("Describe a DP-SGD run. Nothing that you enter leaves this machine.")
     st.segmented_control(
@@ -126,21 +73,20 @@ def show_entries(question: Question, answer: Answer | None) -> None:
         width="stretch",
         **bind("solve"),
     )
-    found = answer.outlook.plan if answer and answer.outlook else None
+    _fault("solve", question)
     if draft.solve != "epsilon":
         _number("epsilon", question)
     _number("dataset_size", question, slider=False)
-    if draft.sampler != "full_batch":
-        if draft.solve == "batch_size":
-            _found("batch_size", None if found is None else found.batch_size)
-        else:
-            _either("batch_in", question, found)
+    if draft.solve == "batch_size":
+        unknown = Unknown("batch_size", st.empty())
+    elif draft.sampler != "full_batch":
+        _either("batch_in", question)
     if draft.solve == "length":
-        _found("steps", None if found is None else found.steps)
+        unknown = Unknown("steps", st.empty())
     else:
-        _either("length_in", question, found)
+        _either("length_in", question)
     if draft.solve == "noise_multiplier":
-        _found("noise_multiplier", None if found is None else found.noise_multiplier)
+        unknown = Unknown("noise_multiplier", st.empty())
     else:
         _number("noise_multiplier", question)
     _delta(question)
@@ -151,6 +97,28 @@ def show_entries(question: Question, answer: Answer | None) -> None:
         _text("group_size", "1", question)
         _text("clip_norm", "1.0", question)
         _choice("release", question)
+    return unknown
+
+
+def show_unknown(unknown: Unknown | None, answered: Answer | None) -> None:
+    """Draw, in its place, what was solved for."""
+    if unknown is None:
+        return
+    found = None if answered is None else answered.outlook
+    value = None if found is None else getattr(found.plan, unknown.name)
+    # A key for every value: a widget's text is only taken when the widget is made.
+    unknown.place.text_input(
+        f"{LABELS[unknown.name]} (solved for)",
+        "" if value is None else _shown(value),
+        placeholder="no answer",
+        help=HELP[unknown.name],
+        disabled=True,
+        key=f"found.{unknown.name}.{value}",
+    )
+
+
+def _shown(value: int | float) -> str:
+    return grouped(value) if isinstance(value, int) else written(value)
 
 
 def _number(name: str, question: Question, slider: bool = True, labelled: bool = True) -> None:
@@ -208,7 +176,7 @@ def _with_entry(options: tuple[str, ...], text: str) -> tuple[tuple[str, ...], s
     return (*options[:index], text.strip(), *options[index:]), text.strip()
 
 
-def _either(switch: str, question: Question, found: Any) -> None:
+def _either(switch: str, question: Question) -> None:
     """Draw an entry that can be given in two ways, and the switch between them."""
     key = f"entry.{switch}"
     arguments = bind(switch)
@@ -216,11 +184,13 @@ def _either(switch: str, question: Question, found: Any) -> None:
 
     def changed() -> None:
         # The other way of saying the same starts from the same run, not from an old number.
+        answered = answer(question)
         record()
         name = st.session_state[key]
-        value = None if found is None else getattr(found, name)
+        found = None if answered is None else answered.outlook
+        value = None if found is None else getattr(found.plan, name)
         if value is not None:
-            current().change(**{name: written(value) if isinstance(value, float) else f"{value:,}"})
+            current().change(**{name: _shown(value)})
 
     name = getattr(current().draft, switch)
     st.segmented_control(
@@ -233,14 +203,6 @@ def _either(switch: str, question: Question, found: Any) -> None:
         **arguments,
     )
     _number(name, question, labelled=False)
-
-
-def _found(name: str, value: float | None) -> None:
-    """Draw, where an entry would be, what was found."""
-    text = "…" if value is None else f"{value:,}" if isinstance(value, int) else written(value)
-    st.text_input(
-        f"{LABELS[name]} (solved for)", text, help=HELP[name], disabled=True, key=f"found.{name}"
-    )
 
 
 def _delta(question: Question) -> None:

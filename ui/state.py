@@ -17,9 +17,9 @@ from mechanisms.plan import Plan
 from mechanisms.plan_fields import PlanError, validated
 from ui.drafts import EXAMPLE, Draft, from_link, to_link
 from ui.entries import EntryError, parse_number
+from ui.words import LABELS, in_words
 
 __all__ = [
-    "LABELS",
     "Question",
     "Session",
     "active_fields",
@@ -29,29 +29,6 @@ __all__ = [
     "session",
     "spoken",
 ]
-
-# What the fields are called on the page.
-LABELS: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "solve": "Solve for",
-        "dataset_size": "Data set size",
-        "batch_in": "Batch size, on average",
-        "length_in": "Length of the run",
-        "batch_size": "Batch size",
-        "sampling_probability": "Sampling probability",
-        "epochs": "Epochs",
-        "steps": "Steps",
-        "noise_multiplier": "Noise multiplier",
-        "epsilon": "Target ε",
-        "delta": "δ",
-        "sampler": "Sampling",
-        "neighboring_relation": "Neighbouring data sets",
-        "unit": "Privacy unit",
-        "group_size": "Group size",
-        "clip_norm": "Clipping norm",
-        "release": "What is released",
-    }
-)
 
 _NUMBERS: Final = (
     "dataset_size",
@@ -146,6 +123,8 @@ def question(draft: Draft) -> Question:
     epsilon = given.pop("epsilon", None)
     if epsilon is not None and not epsilon > 0:
         faults["epsilon"] = f"Target ε must be a number above 0, not {epsilon}."
+    if draft.solve == "batch_size" and draft.sampler == "full_batch":
+        faults["solve"] = "Full batches leave no batch size to solve for: solve for another one."
     if faults:
         return Question(None, None, faults)
     try:
@@ -158,7 +137,7 @@ def question(draft: Draft) -> Question:
 
 def spoken(error: PlanError) -> str:
     """Say what a Plan refuses in the page's words: its field by the label that is on the page."""
-    text = str(error)
+    text = in_words(str(error))
     label = LABELS.get(error.field)
     if label is not None and text.startswith(error.field):
         return f"{label}{text.removeprefix(error.field)}"

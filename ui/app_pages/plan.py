@@ -1,6 +1,8 @@
 """The page *Plan*: what a run costs, or what it takes to cost no more."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
+from math import inf
 from urllib.parse import urlencode
 
 import streamlit as st
@@ -16,13 +18,15 @@ from mechanisms.exploration import (
     noise_saved_by_doubling,
     written,
 )
-from ui.answers import Answer, answer, cost, price_like
+from ui.answers import CURVES, Answer, answer, cost, price_like, worked_out
 from ui.charts import Chart, Curve, Scenario, camera, frontier_charts, training_chart
 from ui.comparison import show_comparison
 from ui.downloads import download_csv, frontier_csv, show_downloads, training_csv
+from ui.drafts import CHOICES
 from ui.entries import escaped, percent_up, rounded_up
 from ui.headline import show_headline
 from ui.state import Question, current, question
+from ui.words import SAID
 
 __all__ = ["show"]
 
@@ -53,8 +57,22 @@ def show() -> None:
 
 def _no_answer(asked: Question, answered: Answer | None) -> None:
     st.title("No answer yet", anchor=False)
-    for sentence in asked.faults.values():
+    draft = current().draft
+    for name, sentence in asked.faults.items():
         st.error(escaped(sentence))
+        mends = [
+            option
+            for option in filter(None, CHOICES.get(name, ()))
+            if option in SAID and not question(draft.with_(**{name: option})).faults
+        ]
+        with st.container(horizontal=True):
+            for option in mends:
+                st.button(
+                    f"Choose “{SAID[option]}”",
+                    key=f"mend.{name}.{option}",
+                    on_click=_mend,
+                    args=(name, option),
+                )
     if answered is not None and answered.refusal is not None:
         st.error(escaped(answered.refusal))
 
@@ -67,7 +85,7 @@ def _pinned() -> Outlook | None:
 
 def _concerns(found: Outlook) -> None:
     for concern in concerns(found.plan):
-        with st.container(key=f"concern.{concern.field}"):
+        with st.container(key=f"concern.{concern.field}", gap="xsmall"):
             text = f"**{escaped(concern.title)}** {escaped(concern.reason)}"
             st.warning(text, icon=":material/warning:")
             with st.container(horizontal=True):
@@ -122,27 +140,35 @@ def _training(found: Outlook, pinned: Outlook | None) -> None:
 
 
 def _costs(found: Outlook, status: DeltaGenerator) -> Sequence[Cost]:
-    plan, costs = found.plan.to_json(), []
+    plan, costs = found.plan.to_json(), list[Cost]()
     steps = milestones(found.plan)
-    for step in steps:
-        costs.append(cost(plan, step))
-        # Any call of Streamlit is where a run stops when an input has changed meanwhile.
+
+    def report() -> None:
+        # A call of Streamlit is also where a script stops when an input has changed meanwhile.
         status.caption(f"{len(costs)} of {len(steps)} points")
+
+    for step in steps:
+        costs.append(worked_out(CURVES, partial(cost, plan, step), report))
+        report()
     return costs
 
 
 def _frontier(found: Outlook, pinned: Outlook | None) -> None:
     grid = frontier_grid(found.plan)
-    if not grid:
+    if not grid or found.upper in (0.0, inf):
         return
     status = _section(f"Other runs that cost ε ≤ {rounded_up(found.upper)}")
-    plan, frontier = found.plan.to_json(), {}
+    plan, frontier = found.plan.to_json(), dict[float, list[FrontierPoint]]()
+
+    def report() -> None:
+        status.caption(f"{len(frontier)} of {len(grid)} lines")
+
     for epochs, batches in grid:
-        points: list[FrontierPoint] = []
+        points = frontier.setdefault(epochs, [])
         for batch in batches:
-            points.append(price_like(plan, found.upper, batch, epochs))
-            status.caption(f"{len(points)} of {len(batches)} batch sizes, {epochs:g} epochs")
-        frontier[epochs] = points
+            point = partial(price_like, plan, found.upper, batch, epochs)
+            points.append(worked_out(CURVES, point, report))
+            report()
     own = tuple(frontier.get(found.plan.epochs or 0, ()))
     saved = noise_saved_by_doubling(found.plan, own)
     if saved is not None:
