@@ -26,12 +26,16 @@ class Composition:
         Pairs (mixture, copies) and (scale, copies).
     add
         False: the numerator is the mixture ("remove"); True: it is the plain Gaussian ("add").
+    cuts, lost
+        Each mixture counts only xi below its cut; ``lost`` bounds the probability of the rest.
     """
 
     variance: float
     mixtures: tuple[tuple[GaussianMixture, int], ...]
     laplaces: tuple[tuple[float, int], ...]
     add: bool
+    cuts: tuple[float, ...] = ()
+    lost: float = 0.0
 
     @property
     def empty(self) -> bool:
@@ -59,8 +63,8 @@ class Composition:
         error = 4.0 * ULP * k0
         sign = -1.0 if self.add else 1.0
         a = self.exponent(theta)
-        for mixture, n in self.mixtures:
-            c0, c1, c2, e = mixture.cumulants(a, target + math.log(n))
+        for mixture, n, cut in self.cut_mixtures:
+            c0, c1, c2, e = mixture.cumulants(a, target + math.log(n), cut)
             k0 += n * c0
             k1 += sign * n * c1
             k2 += n * c2
@@ -88,6 +92,38 @@ class Composition:
     def has_closed_form(self) -> bool:
         """Whether ``closed_form`` answers."""
         return self.closed_form(1.0) is not None
+
+    @property
+    def _no_cuts(self) -> tuple[float, ...]:
+        return (math.inf,) * len(self.mixtures)
+
+    @property
+    def cut_mixtures(self) -> list[tuple[GaussianMixture, int, float]]:
+        """Mixture, copies and cut of each part."""
+        cuts = self.cuts or self._no_cuts
+        return [(m, n, cut) for (m, n), cut in zip(self.mixtures, cuts, strict=True)]
+
+    def truncated(self, log_mass: float) -> Composition:
+        """Without the large losses whose total probability is at most exp(log_mass) (section 2).
+
+        What they cost in delta is at most ``lost``; what they would do to the moments of a rare
+        participation is out of all proportion.
+        """
+        if self.add or not self.mixtures or math.isinf(log_mass):
+            return self
+        copies = math.fsum(n for _, n in self.mixtures)
+        cuts = tuple(m.cut_at(log_mass - math.log(copies)) for m, _ in self.mixtures)
+        beyond = zip(self.mixtures, cuts, strict=True)
+        lost = math.fsum(n * m.mass_beyond(cut) for (m, n), cut in beyond)
+        return replace(self, cuts=cuts, lost=lost * (1.0 + 1e-12))
+
+    def log_edge(self, theta: float) -> float:
+        """Log of the error that the cuts cause in K(theta), roughly; minus infinity uncut."""
+        a = self.exponent(theta)
+        edges = [
+            math.log(n) + m.log_edge(a, c) for m, n, c in self.cut_mixtures if math.isfinite(c)
+        ]
+        return max(edges, default=-math.inf)
 
     def smoothed(self, variance: float) -> Composition:
         """This loss composed with one more, weak, Gaussian release (section 6)."""

@@ -29,6 +29,7 @@ NODE_BUDGET = 1 << 16
 # where smoothing widens the bracket anyway, less is asked of the others.
 AIM = 32.0
 SMOOTHED_AIM = 23.0
+FAR_SHELLS = 40
 # How much larger than at the saddle the integrand may get, as a logarithm.
 MOST_CANCELLATION = 3.0
 
@@ -82,6 +83,7 @@ class Line:
             if math.isfinite(self._alias_theta):
                 t = self._alias_theta
                 self._alias_k += 0.5 * self.smoothing * t * (t + 1.0)
+        self._lost = composition.lost
         self._fill(composition)
         self._bound_truncation(composition.variance)
 
@@ -158,25 +160,28 @@ class Line:
         counts = [4]
         while counts[-1] < budget:
             counts.append(min(budget, counts[-1] + 1 + counts[-1] // 7))
-        edges = self.step * np.array(counts, dtype=float)
-        logs = np.zeros(len(counts))
+        # Shells beyond the budget only bound what is neglected; far out the cap bound takes over.
+        far = [counts[-1] * 1.4 ** (s + 1) for s in range(FAR_SHELLS)]
+        edges = self.step * np.array(counts + far, dtype=float)
+        logs = np.zeros(len(edges))
         a = composition.exponent(self.theta)
-        for mixture, n in composition.mixtures:
-            log_phi, _, _, e = mixture.cumulants(a, 40.0 + math.log(n))
-            logs += n * mixture.envelope(a, log_phi + e, edges)
+        for mixture, n, cut in composition.cut_mixtures:
+            log_phi, _, _, e = mixture.cumulants(a, 40.0 + math.log(n), cut)
+            logs += n * mixture.envelope(a, log_phi + e, edges, cut)
         # relative to exp(K - theta eps)
         k0 = composition.cumulants(self.theta)[0]
         if not math.isfinite(k0):
             raise ContourError(f"the moment generating function is infinite at {self.theta}")
         aim = log_delta - (k0 - self.theta * epsilon) - self.aim
-        good = np.flatnonzero(tail_logs(edges, logs, composition.variance) <= aim)
-        last = int(good[0]) if len(good) else len(edges) - 1
+        tails = tail_logs(edges, logs, composition.variance)[: len(counts)]
+        good = np.flatnonzero(tails <= aim)
+        last = int(good[0]) if len(good) else len(counts) - 1
         self.smoothing = 0.0
         if not len(good):
             # Section 6: with smoothing any number of nodes suffices.  Its cost in epsilon is
             # smoothing * theta; 1e-9 of epsilon is enough, the budget may allow less.
             wish = 1e-9 * max(epsilon, 1e-3) / (1.0 + self.theta)
-            for last in range(len(edges)):
+            for last in range(len(counts)):
                 excess = logs[last] - math.log(math.pi * edges[last]) - aim
                 need = 2.0 * max(0.0, excess) / edges[last] ** 2
                 self.smoothing = max(need - composition.variance, 1e-300)
@@ -197,10 +202,10 @@ class Line:
         upper = real + error
         a = composition.exponent(theta)
         reach = abs(a) + t[-1] + 1.0
-        for mixture, n in composition.mixtures:
+        for mixture, n, cut in composition.cut_mixtures:
             target = AIM + math.log(8.0 * reach * n)
-            log_phi, _, _, _ = mixture.cumulants(a, target)
-            re, im, err, top = mixture.line(a, h, nodes, log_phi, target)
+            log_phi, _, _, _ = mixture.cumulants(a, target, cut)
+            re, im, err, top = mixture.line(a, h, nodes, log_phi, target, cut)
             real += n * re
             imag += (-n if composition.add else n) * im
             error += n * err
@@ -237,6 +242,14 @@ class Line:
         Sections 2 (aliases), 5 (truncation), 4 and 7 (rounding) and 6 (smoothing) of
         docs/engine.md.
         """
+        # Where the line is of no use the arithmetic may overflow; the bounds are then 0 and 1.
+        with np.errstate(over="ignore", invalid="ignore"):
+            lower, upper, estimate, fall = self._bounds(epsilons)
+        lower = np.where(np.isnan(lower), 0.0, lower)
+        upper = np.where(np.isnan(upper), 1.0, upper)
+        return lower, upper, estimate, fall
+
+    def _bounds(self, epsilons: Floats) -> tuple[Floats, Floats, Floats, Floats]:
         theta, h, s = self.theta, self.step, self._sums
         sums = kernels.contour_sums(self._fre, self._fim, theta, h, epsilons)
         total, tail, density = sums[:, 0], sums[:, 1], sums[:, 2]
@@ -261,7 +274,7 @@ class Line:
             mass = np.maximum(0.0, density) + s[3] + 16.0 * ULP * size * s[4]
             mass = unit * (mass + np.abs(density) * relative) + self._density_truncation
             gap = self.smoothing * (1.0 + w) * scale * mass if w <= 1.0 else gap + math.inf
-        upper = np.minimum(1.0, (estimate + error) * (1.0 + 4.0 * ULP) + SMALLEST)
+        upper = np.minimum(1.0, (estimate + error) * (1.0 + 4.0 * ULP) + self._lost + SMALLEST)
         lower = estimate - error - (below + above + gap) * (1.0 + 1e-9)
         lower = np.maximum(0.0, lower * (1.0 - 4.0 * ULP))
         return lower, upper, estimate - 0.5 * gap, scale * unit * tail

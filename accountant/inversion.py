@@ -35,6 +35,12 @@ FINEST = 1e-13
 WIDTH = 1e-9
 WIDTH_OF_DELTA = 1e-12
 SLOW_WIDTH = 1e-6
+# Losses rarer than exp(-depth) delta are cut off and charged to the upper bound.  The shallowest
+# depth is taken at which the tilted density at the cut is below exp(EDGE); the shallow ones cost
+# some width and are for losses whose rare events swamp every moment.
+DEPTHS = (80.0, 130.0, 220.0, 400.0, math.inf)
+SHALLOW = (22.0, 30.0, 40.0, 55.0)
+EDGE = -36.0
 # The same of a delta query: relative, and below UNRESOLVED not at all.
 DELTA_WIDTH = 1e-8
 UNRESOLVED = 1e-290
@@ -57,26 +63,55 @@ def delta_bracket(composition: Composition, epsilon: float, budget: int = NODE_B
     closed = composition.closed_form(epsilon)
     if closed is not None:
         return Bracket(*closed, narrow_delta(*closed, DELTA_WIDTH))
-    theta, log_delta = saddle_at(composition, epsilon)
-    lower, upper = 0.0, chernoff(composition, theta, epsilon)
-    if upper <= UNRESOLVED:
-        return Bracket(lower, upper, True)
-    log_delta = min(log_delta, math.log(max(upper, SMALLEST)))
+    lower, upper = 0.0, 1.0
+    log_delta = -16.0
     slow = False
-    for _ in range(2):
+    for _ in range(6):
+        kept, theta, log_delta = saddle_of_kept(composition, epsilon, log_delta)
+        upper = min(upper, chernoff(kept, theta, epsilon))
+        if upper <= UNRESOLVED:
+            return Bracket(lower, upper, True)
+        log_delta = min(log_delta, math.log(upper))
         try:
-            line = Line(composition, theta, epsilon, log_delta, budget)
+            line = Line(kept, theta, epsilon, log_delta, budget)
         except ContourError:
             break
         slow = slow_tail(line)
         proved = line.certify(epsilon)
         lower, upper = max(lower, proved.lower), min(upper, proved.upper)
+        # the saddle's guess of delta set the step and the cut: again where it was far too large
         log_found = math.log(max(upper, SMALLEST))
-        # the saddle's guess of delta set the step: once more where it was far too large
         if upper - lower <= 1e-10 * upper or log_found > log_delta - 2.0:
             break
         log_delta = log_found
     return Bracket(lower, upper, narrow_delta(lower, upper, SLOW_WIDTH if slow else DELTA_WIDTH))
+
+
+def truncate(
+    composition: Composition,
+    log_delta: float,
+    saddle: Callable[[Composition], tuple[float, float]],
+    depths: tuple[float, ...] = DEPTHS,
+) -> tuple[Composition, float, float]:
+    """The shallowest cut whose edge does not show at the saddle: the loss kept, and its saddle."""
+    for depth in depths:
+        kept = composition.truncated(log_delta - depth)
+        theta, found = saddle(kept)
+        if kept.log_edge(theta) <= EDGE:
+            break
+    return kept, theta, found
+
+
+def saddle_of_kept(
+    composition: Composition, epsilon: float, log_delta: float
+) -> tuple[Composition, float, float]:
+    """Truncate below delta(epsilon), not knowing it: the loss kept, its saddle, and log delta."""
+    for _ in range(12):
+        kept, theta, found = truncate(composition, log_delta, lambda one: saddle_at(one, epsilon))
+        if composition.add or found > log_delta - 2.0:
+            break
+        log_delta = max(found, log_delta - 60.0)
+    return kept, theta, found
 
 
 def delta_brackets(composition: Composition, epsilons: Floats) -> list[Bracket]:
@@ -86,8 +121,8 @@ def delta_brackets(composition: Composition, epsilons: Floats) -> list[Bracket]:
         order = np.argsort(epsilons)
         while len(order) > 1 and epsilons[order[0]] < composition.largest_loss:
             first = float(epsilons[order[0]])
-            theta, _ = saddle_at(composition, first)
-            reach = saddle_width(composition, theta)
+            kept, theta, _ = saddle_of_kept(composition, first, -16.0)
+            reach = saddle_width(kept, theta)
             group = order[epsilons[order] <= first + reach]
             group = group[epsilons[group] < composition.largest_loss]
             order = order[len(group) :]
@@ -107,11 +142,11 @@ def _share_line(
 ) -> None:
     """Answer a group of epsilons from one line, where it is precise enough for them."""
     middle = 0.5 * float(epsilons[group[0]] + epsilons[group[-1]])
-    theta, log_delta = saddle_at(composition, middle)
-    # the step must resolve the smallest delta of the group
-    log_delta = min(log_delta, saddle_at(composition, float(epsilons[group[-1]]))[1])
+    # the cut and the step must resolve the smallest delta of the group
+    kept, _, log_delta = saddle_of_kept(composition, float(epsilons[group[-1]]), -16.0)
+    theta, log_middle = saddle_at(kept, middle)
     try:
-        line = Line(composition, theta, middle, log_delta)
+        line = Line(kept, theta, middle, min(log_delta, log_middle))
     except ContourError:
         return
     promised = SLOW_WIDTH if slow_tail(line) else DELTA_WIDTH
@@ -142,7 +177,7 @@ def chernoff(composition: Composition, theta: float, epsilon: float) -> float:
             slack = error + 1e-13 * (abs(k) + theta * epsilon + 1.0)
             exponent = k - theta * epsilon + log_kernel_peak(theta) + slack
             if exponent < 0.0:
-                return min(1.0, math.exp(exponent) + SMALLEST)
+                return min(1.0, math.exp(exponent) + composition.lost + SMALLEST)
         theta *= 0.1
     return 1.0
 
@@ -157,19 +192,18 @@ def epsilon_bracket(composition: Composition, delta: float, budget: int = NODE_B
         search.by_closed_form()
     elif search.upper > 0.0:
         search.by_contour()
-    width = search.upper - search.lower
-    promised = SLOW_WIDTH if search.slow else WIDTH
-    tight = width <= promised * search.upper or search.spread <= WIDTH_OF_DELTA
-    return Bracket(search.lower, search.upper, tight)
+        if not search.tight and composition.mixtures and not composition.add:
+            search.by_contour(SHALLOW)
+    return Bracket(search.lower, search.upper, search.tight)
 
 
 class _Search:
     """The proved bracket of one epsilon query, and the ways to narrow it."""
 
     def __init__(self, composition: Composition, delta: float, budget: int) -> None:
-        self.composition = composition
         self.delta = delta
         self.log_delta = math.log(delta)
+        self.composition = composition
         self.budget = budget
         self.lower = 0.0
         self.upper = composition.largest_loss
@@ -231,17 +265,18 @@ class _Search:
             else:
                 low = middle
 
-    def by_contour(self) -> None:
+    def by_contour(self, depths: tuple[float, ...] = DEPTHS) -> None:
         """Newton on one line; a new line at the saddle where the old one is too far away."""
-        composition = self.composition
-        theta, guess = saddle_for(composition, self.log_delta)
+        composition, theta, guess = truncate(
+            self.composition, self.log_delta, lambda one: saddle_for(one, self.log_delta), depths
+        )
         if not math.isfinite(guess) or guess <= 0.0:
             guess = 0.0
             theta = saddle_at(composition, 0.0)[0]
         if math.isfinite(self.upper):
             guess = min(guess, self.upper * (1.0 - 1e-3))
         # A proved upper end before anything else
-        self._chernoff(theta)
+        self._chernoff(composition, theta)
         best = math.inf
         for _ in range(6):
             try:
@@ -254,18 +289,29 @@ class _Search:
             if found is None or width <= FINEST * self.upper:
                 return
             near = abs(found - guess) * max(theta, 1.0) < 0.5
-            if near and width > 0.25 * best:
+            if near and (width > 0.25 * best or width <= 1e-10 * self.upper):
                 return
             best = min(best, width)
-            if near and width <= 1e-10 * self.upper:
-                return
             guess = found
-            theta = saddle_at(composition, guess)[0]
+            composition, theta, _ = truncate(
+                self.composition,
+                self.log_delta,
+                lambda one, at=found: saddle_at(one, at),  # type: ignore[misc]
+                depths,
+            )
 
-    def _chernoff(self, theta: float) -> None:
-        k, _, _, error = self.composition.cumulants(theta)
-        if math.isfinite(k):
-            bound = (k + error + log_kernel_peak(theta) - self.log_delta) / theta
+    @property
+    def tight(self) -> bool:
+        """Whether the bracket is as narrow as promised."""
+        promised = SLOW_WIDTH if self.slow else WIDTH
+        narrow = self.upper - self.lower <= promised * self.upper
+        return narrow or self.spread <= WIDTH_OF_DELTA
+
+    def _chernoff(self, kept: Composition, theta: float) -> None:
+        k, _, _, error = kept.cumulants(theta)
+        if math.isfinite(k) and kept.lost < self.delta:
+            target = math.log(self.delta - kept.lost)
+            bound = (k + error + log_kernel_peak(theta) - target) / theta
             bound = max(0.0, bound) * (1.0 + 1e-12) + 1e-12 * abs(k) / theta
             self.upper = min(self.upper, bound)
 

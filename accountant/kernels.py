@@ -35,6 +35,9 @@ def _expm1(z: complex) -> complex:
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _log1p(z: complex) -> complex:
     a, b = z.real, z.imag
+    if a < -0.5:
+        # 2a + a^2 + b^2 may round below -1 there, and loses nothing in the direct form
+        return complex(math.log(math.hypot(1.0 + a, b)), math.atan2(b, 1.0 + a))
     return complex(0.5 * math.log1p(2.0 * a + a * a + b * b), math.atan2(b, 1.0 + a))
 
 
@@ -98,12 +101,20 @@ def _left_end(p: Floats, c: Floats, sigma: float, a0: float, tail: float) -> flo
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def inner_grid(
-    p: Floats, c: Floats, sigma: float, a0: float, log_phi: float, target: float, on_line: bool
-) -> tuple[float, float, float, float]:
+    p: Floats,
+    c: Floats,
+    sigma: float,
+    cut: float,
+    a0: float,
+    log_phi: float,
+    target: float,
+    on_line: bool,
+) -> tuple[float, float, int, float, float]:
     """Choose strip, step and range of the trapezoid rule for phi.  docs/engine.md, section 3.
 
-    Returns (step, left, right, shift): nodes xi_j + i shift with xi_j from left to right, such that
-    the error of the sum is at most ``8 (1 + |a|) max(1, phi(a0)) exp(-target)``.
+    Only losses at xi < cut count.  Returns (step, left, count, shift, edge): nodes
+    left + j step + i shift, such that the error of the sum is at most
+    ``8 (1 + |a|) max(1, phi(a0)) exp(-target) + (1 + |a|) edge``.
     """
     k = len(p)
     v = 1.0 / (sigma * sigma)
@@ -127,6 +138,7 @@ def inner_grid(
     widest = min(widest, 3.0 / (sides * reach))
     step = 0.0
     shift = 0.0
+    wide = 0.0
     stretch = 0.0
     left = 0.0
     for turn in range(3 if a0 < 0.0 else 1):
@@ -146,17 +158,29 @@ def inner_grid(
             if candidate > step:
                 step = candidate
                 shift = half if on_line else 0.0
+                wide = sides * half
                 stretch = growth
-    return step, left, right, shift
+    if cut >= right:
+        return step, left, int((right - left) / step) + 2, shift, 0.0
+    # The last node lies half a step before the cut (section 3).
+    count = int((cut - left) / step) + 2
+    left = cut - (count - 0.5) * step
+    u = _log_ratio(p, c, sigma, cut, 0.0).real
+    beyond = 0.0
+    for i in range(k):
+        d = c[i] / sigma
+        beyond += p[i] * math.exp(-0.5 * max(0.0, cut - d) ** 2)
+    end = math.exp(min(700.0, max(0.0, u, a0 * u) - 0.5 * cut * cut - LOG_SQRT_2PI))
+    edge = 3.0 * (step / math.pi + shift) * math.exp(0.5 * wide * wide) * end + 2.0 * beyond
+    return step, left, count, shift, edge
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def mixture_cumulants(
-    p: Floats, c: Floats, sigma: float, a: float, target: float
+    p: Floats, c: Floats, sigma: float, cut: float, a: float, target: float
 ) -> tuple[float, float, float, float]:
     """Evaluate log phi(a) for real a: its value, two derivatives, a bound on its error."""
-    step, left, right, _ = inner_grid(p, c, sigma, a, 0.0, target, False)
-    count = int((right - left) / step) + 2
+    step, left, count, _, edge = inner_grid(p, c, sigma, cut, a, 0.0, target, False)
     if count > 2_000_000:
         return np.inf, np.inf, np.inf, np.inf
     us = np.empty(count)
@@ -177,6 +201,7 @@ def mixture_cumulants(
             scale += e * (64.0 + abs(logw[j]) + abs(a * us[j]))
         mean = m1 / m0
         error = ULP * scale / m0 * 2.0 + 8.0 * (1.0 + abs(a)) * math.exp(-target)
+        error += (1.0 + abs(a)) * edge * math.exp(-top) / m0
         return top + math.log(m0), mean, m2 / m0 - mean * mean, error
     m0 = m1 = m2 = linear = scale = drift = 0.0
     for j in range(count):
@@ -206,7 +231,7 @@ def mixture_cumulants(
     m0 -= a * linear
     mean = m1 / (1.0 + m0)
     error = 2.0 * ULP * (scale + abs(a) * drift)
-    error += 8.0 * (1.0 + abs(a)) * max(1.0, 1.0 + m0) * math.exp(-target)
+    error += (1.0 + abs(a)) * (8.0 * max(1.0, 1.0 + m0) * math.exp(-target) + edge)
     error = error / (1.0 + m0) + 4.0 * ULP * abs(m0)
     return math.log1p(m0), mean, m2 / (1.0 + m0) - mean * mean, error
 
@@ -216,6 +241,7 @@ def mixture_line(
     p: Floats,
     c: Floats,
     sigma: float,
+    cut: float,
     a0: float,
     dt: float,
     nodes: int,
@@ -228,9 +254,8 @@ def mixture_line(
     g alone and of b alone, so each node costs one complex multiply-add per inner node.
     Returns real part, imaginary part, error bound and an upper bound of the real part, per copy.
     """
-    step, left, right, shift = inner_grid(p, c, sigma, a0, log_phi, target, True)
+    step, left, total, shift, edge = inner_grid(p, c, sigma, cut, a0, log_phi, target, True)
     scaled = log_phi > SCALED_ABOVE
-    total = int((right - left) / step) + 2
     us = np.empty(total, np.complex128)
     logw = np.empty(total, np.complex128)
     count = 0
@@ -283,6 +308,7 @@ def mixture_line(
     part_re = np.empty(baby)
     part_im = np.empty(baby)
     quadrature = 8.0 * math.exp(-target) * (1.0 if scaled else max(1.0, math.exp(log_phi)))
+    quadrature += edge * math.exp(-log_phi) if scaled else edge
     for g in range(giant):
         t = g * baby * dt
         a = complex(a0, t)
@@ -342,8 +368,10 @@ def mixture_line(
             relative = noise / modulus if modulus > 0.0 else np.inf
             # |log(1 + x)| <= -log(1 - |x|)
             err[k] = -math.log1p(-relative) if relative < 0.5 else np.inf
-            err[k] += 4.0 * ULP * abs(log_value)
-            top[k] = math.log(modulus + noise) + 4.0 * ULP * abs(log_value)
+            if relative < 0.5:
+                err[k] += 4.0 * ULP * abs(log_value)
+            top[k] = math.log(modulus + noise)
+            top[k] += 8.0 * ULP * (abs(top[k]) + abs(log_phi))
             if scaled:
                 top[k] += log_phi
     return re, im, err, top
@@ -351,7 +379,7 @@ def mixture_line(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def mixture_envelope(
-    p: Floats, c: Floats, sigma: float, a0: float, log_phi: float, edges: Floats
+    p: Floats, c: Floats, sigma: float, cut: float, a0: float, log_phi: float, edges: Floats
 ) -> Floats:
     """Bound log|phi(a0+it)/phi(a0)| over the shells [edges[s], edges[s+1]] and beyond the last.
 
@@ -362,7 +390,8 @@ def mixture_envelope(
     out = np.zeros(shells)
     k = len(p)
     reach = c[k - 1] / sigma
-    _, left, right, _ = inner_grid(p, c, sigma, a0, log_phi, 45.0, False)
+    step, left, count, _, _ = inner_grid(p, c, sigma, cut, a0, log_phi, 45.0, False)
+    right = min(cut, left + count * step)
     curvature = max(0.0, 0.25 * max(0.0, a0) * reach * reach - 1.0)
     bend = 1.0 + 0.25 * abs(a0) * reach * reach + 2.0 * reach * reach
     h = max(min(0.15, math.sqrt(0.15 / bend)), (right - left) / 1500.0)

@@ -20,6 +20,8 @@ Floats = npt.NDArray[np.float64]
 SPACING = 2.0
 LARGEST_LINES = 64
 GRID = 24
+# Logarithm of the probability that may be charged to the bounds instead of being computed.
+LOG_LOST = -75.0
 
 
 def smallest_fnr(forward: Composition, backward: Composition, fpr: Floats) -> Floats:
@@ -82,7 +84,7 @@ class _Side:
     """Lines that cover epsilon from 0 up to wherever it is asked."""
 
     def __init__(self, composition: Composition) -> None:
-        self.composition = composition
+        self.composition = composition.truncated(LOG_LOST)
         self.lines: list[Line] = []
         self.starts: list[float] = []
         self._deviation = 1.0

@@ -54,25 +54,46 @@ class GaussianMixture:
         # through the complement, so that log(1 - q) keeps its digits
         return math.log1p(-math.fsum(self.probabilities[1:]))
 
-    def cumulants(self, a: float, target: float) -> tuple[float, float, float, float]:
+    def cut_at(self, log_mass: float) -> float:
+        """A point xi beyond which P has at most mass exp(log_mass)."""
+        d = self._c / self.sigma
+        need = np.log(self._p * len(self._p)) - log_mass
+        reach: Floats = np.where(need > 0.0, d + np.sqrt(2.0 * np.maximum(need, 0.0)), 0.0)
+        return float(reach.max())
+
+    def log_edge(self, a: float, cut: float) -> float:
+        """Log of the tilted density at the cut, which limits the precision of a truncated phi."""
+        loss = self._loss(cut * self.sigma)
+        return max(0.0, loss, a * loss) - 0.5 * cut * cut + math.log1p(abs(a))
+
+    def mass_beyond(self, cut: float) -> float:
+        """Upper bound of P[xi > cut]."""
+        gap = np.maximum(0.0, cut - self._c / self.sigma)
+        return float(self._p @ np.exp(-0.5 * gap * gap)) * (1.0 + 1e-12)
+
+    def cumulants(
+        self, a: float, target: float, cut: float = math.inf
+    ) -> tuple[float, float, float, float]:
         """Log phi(a) = log E_Q[exp(a L)], its two derivatives, and a bound on its error."""
         result: tuple[float, float, float, float] = kernels.mixture_cumulants(
-            self._p, self._c, self.sigma, a, target
+            self._p, self._c, self.sigma, cut, a, target
         )
         return result
 
     def line(
-        self, a: float, step: float, nodes: int, log_phi: float, target: float
+        self, a: float, step: float, nodes: int, log_phi: float, target: float, cut: float
     ) -> tuple[Floats, Floats, Floats, Floats]:
         """Log phi(a + i k step): real and imaginary part, error, upper bound of the real part."""
         result: tuple[Floats, Floats, Floats, Floats] = kernels.mixture_line(
-            self._p, self._c, self.sigma, a, step, nodes, log_phi, target
+            self._p, self._c, self.sigma, cut, a, step, nodes, log_phi, target
         )
         return result
 
-    def envelope(self, a: float, log_phi: float, edges: Floats) -> Floats:
+    def envelope(self, a: float, log_phi: float, edges: Floats, cut: float) -> Floats:
         """Upper bounds of log|phi(a+it)/phi(a)| on the shells between the edges, and beyond."""
-        result: Floats = kernels.mixture_envelope(self._p, self._c, self.sigma, a, log_phi, edges)
+        result: Floats = kernels.mixture_envelope(
+            self._p, self._c, self.sigma, cut, a, log_phi, edges
+        )
         return result
 
     def delta(self, epsilon: float, add: bool) -> tuple[float, float]:
