@@ -1,0 +1,140 @@
+"""Where to put a lattice: cut, tilt, window and mesh, from sketches of the releases.
+
+Any choice is sound; a good one is narrow and fast.  docs/lattice.md, section 7.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from accountant.cells import Floats, Sketch, sketch_laplace, sketch_mixture
+from accountant.composition import Composition
+from accountant.losses.gaussian import GaussianMixture
+
+# Minus the logarithm of the relative size that truncation and aliases aim at.
+AIM = 20.0
+# Relative width of epsilon at which the mesh is fine enough, as predicted.
+WISH = 1.5e-7
+
+Part = GaussianMixture | float  # a mixture, or the scale of a Laplace release
+
+
+class LatticeError(ArithmeticError):
+    """No lattice resolves this loss; the caller keeps the bracket that it has."""
+
+
+@dataclass(frozen=True)
+class Scales:
+    """What a lattice is built on; any values are sound, good ones are narrow."""
+
+    theta: float
+    cut: float
+    width: float
+    base: float  # lowest epsilon to be asked for
+    starts: tuple[float, ...]  # lowest loss kept, per part
+    high_theta: float  # for the Chernoff bounds above the window
+    reverse_theta: float  # for the Chernoff bound behind the cut
+    slope: float  # the saddle: about -d log(delta) / d epsilon
+
+
+def choose_scales(
+    composition: Composition,
+    parts: list[tuple[Part, int]],
+    epsilon: float,
+    log_delta: float,
+) -> Scales:
+    """Cut, tilt and window from sketches of the releases; nothing rests on them (section 7)."""
+    aim = AIM - log_delta
+    reach = math.sqrt(2.0 * aim) + 4.0
+    add = composition.add
+    sketches: list[tuple[Sketch, int]] = [
+        (sketch_mixture(p, add, reach) if isinstance(p, GaussianMixture) else sketch_laplace(p), n)
+        for p, n in parts
+    ]
+    cut, reverse_theta = _choose_cut(composition, sketches, epsilon, aim)
+    kept = [(s, s.losses <= cut, n) for s, n in sketches]
+    if not all(inside.any() for _, inside, _ in kept):
+        raise LatticeError("a release exceeds the scale of epsilon at once")
+
+    def cumulant(thetas: Floats) -> Floats:
+        total = np.zeros_like(thetas)
+        for s, inside, n in kept:
+            exponents = np.multiply.outer(thetas, s.losses[inside])
+            top = np.maximum(exponents.max(axis=1), 0.0)
+            mass = np.exp(exponents - top[:, None]) @ s.weights[inside]
+            total += n * (top + np.log(np.maximum(mass, 1e-300)))
+        return total
+
+    unit = max(cut, 1e-300)
+    thetas = np.geomspace(1e-2, 5e2, 121) / unit
+    values = cumulant(thetas)
+    excess = values - thetas * epsilon - np.log(thetas) - np.log1p(thetas)
+    best = int(np.argmin(excess))
+    # a Newton step away, or more, downwards
+    base = min(epsilon - 3.0 / float(thetas[best]), 0.75 * epsilon)
+    # the window: aliases from below need aim/theta, those from above a Chernoff bound
+    choice = None
+    # round-off grows like exp(K - theta epsilon): stay near its least
+    noise = values - thetas * epsilon
+    for i in np.flatnonzero(noise[:-2] <= noise.min() + 3.0):
+        ahead = (values[i + 1 :] - thetas[i + 1 :] * base + aim) / (thetas[i + 1 :] - thetas[i])
+        j = int(np.argmin(ahead))
+        width = max(aim / thetas[i], float(ahead[j]))
+        if choice is None or width < choice[0]:
+            choice = width, thetas[i], thetas[i + 1 + j]
+    if choice is None or not math.isfinite(choice[0]):
+        raise LatticeError("no window holds this loss")
+    width, theta, high = choice
+    starts = []
+    for s, inside, n in kept:
+        tilted = s.weights[inside] * np.exp(theta * (s.losses[inside] - cut))
+        below = np.cumsum(tilted) <= 1e-13 / n * tilted.sum()
+        starts.append(float(s.losses[inside][max(0, int(below.sum()) - 1)]))
+    return Scales(
+        theta=float(theta),
+        cut=cut,
+        width=1.02 * float(width),
+        base=base,
+        starts=tuple(starts),
+        high_theta=float(high),
+        reverse_theta=reverse_theta,
+        slope=float(thetas[best]),
+    )
+
+
+def reverse_cumulant(composition: Composition, rate: float) -> float:
+    """Upper bound of log E_Q[exp(-rate S)], or 1e300: by quadrature, or by the smallest loss."""
+    reverse = replace(composition, add=not composition.add)
+    k, _, _, error = reverse.cumulants(rate)
+    bound = min(k + error + 1e-12 * (1.0 + abs(k)), rate * reverse.largest_loss * (1.0 + 1e-12))
+    return bound if -1.0 < bound < 1e6 else 1e300
+
+
+def _choose_cut(
+    composition: Composition,
+    sketches: list[tuple[Sketch, int]],
+    epsilon: float,
+    aim: float,
+) -> tuple[float, float]:
+    """The smallest cut behind which the sum hardly returns below epsilon, and the exponent."""
+    losses = np.concatenate([s.losses for s, _ in sketches])
+    order = np.argsort(losses)
+    losses = losses[order]
+    mass = np.concatenate([n * s.weights * np.exp(-s.losses) for s, n in sketches])[order]
+    beyond = np.append(np.cumsum(mass[::-1])[::-1][1:], 0.0)
+    start = int(np.searchsorted(losses, epsilon))
+    candidates, beyond = losses[start:], beyond[start:]
+    # no loss reaches epsilon by itself, or nothing is lost by cutting at the last
+    if len(candidates) == 0:
+        return float(losses[-1]) + 1e-9, 0.0
+    rates = np.geomspace(1e-1, 1e5, 41) / max(epsilon, float(candidates[0]), 1e-300)
+    k = np.array([reverse_cumulant(composition, float(rate)) for rate in rates])
+    back = k[None, :] - np.multiply.outer(candidates - epsilon, rates)
+    best = np.argmin(back, axis=1)
+    logs = epsilon + np.log(np.maximum(beyond, 1e-320)) + back[np.arange(len(best)), best]
+    good = np.flatnonzero(logs <= -aim)
+    i = int(good[0]) if len(good) else len(candidates) - 1
+    return float(candidates[i]), float(rates[best[i]])
