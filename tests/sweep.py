@@ -19,6 +19,7 @@ import argparse
 import math
 import sys
 import time
+import traceback
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -223,7 +224,7 @@ def _enclosed(
                     bool(exact.upper() >= goal),
                     f"UNSOUND {direction}: at epsilon.lower {end!r} delta is {exact.str(20)}",
                 )
-    except TooManyNodesError:
+    except (TooManyNodesError, ArithmeticError):
         return
 
 
@@ -232,7 +233,11 @@ def sweep(count: int, seed: int, *, enclose_every: int = 1) -> Iterator[Outcome]
     random = Random(seed)
     for index in range(count):
         config = draw(random)
-        yield check(config, enclose=index % enclose_every == 0)
+        try:
+            yield check(config, enclose=index % enclose_every == 0)
+        except Exception as error:
+            traceback.print_exc(limit=-3)
+            yield Outcome(config, [f"{config}: raises {error!r}"])
 
 
 def _region(config: Config) -> str:

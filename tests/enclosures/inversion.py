@@ -164,6 +164,15 @@ def invert(
         log_delta = better
 
 
+def _power(value: acb, count: int) -> acb:
+    """value ** count, also where the ball contains 0 and a logarithm would not exist."""
+    result = value**count
+    if result.is_finite():
+        return result
+    size = arb(0, (abs(value).upper() ** count).upper())
+    return acb(size, size)
+
+
 def _invert(
     composition: Composition,
     theta: float,
@@ -186,7 +195,7 @@ def _invert(
     for k in range(count + 1):
         value = acb(1)
         for stream, n in streams:
-            value *= next(stream) ** n
+            value *= _power(next(stream), n)
         z = acb(line.theta, k * step if line.removing else -k * step)
         value /= z * (z + 1) * (1 if k else 2)
         for i, eps in enumerate(exact):
@@ -203,6 +212,8 @@ def _invert(
         cut = ((cumulant - line.theta * eps).exp() * decay / (arb.pi() * last)).upper()
         below = 1 / ((tau * line.theta).exp() - 1)
         above = (far - chernoff * eps).exp() / ((tau * (chernoff - line.theta)).exp() - 1)
+        if not (trapezoid - cut - below - above).is_finite():
+            raise ArithmeticError("the precision does not suffice")
         low = (trapezoid - cut - (below + above).upper()).lower()
         high = (trapezoid + cut).upper()
         results.append(low.max(arb(0)).union(high.min(arb(1))))

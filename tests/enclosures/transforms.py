@@ -118,13 +118,9 @@ class MixtureTransform:
         """The height of the line and the step (any choice is sound, this one is economical)."""
         s, top, e0 = float(self.s), float(self.top), float(self.e0)
         best = (0.0, 0.0)
-        for alpha in np.linspace(0.02, 0.98, 49) * math.pi:  # of the upper edge, 2v
-            for v in (alpha * s * s / (2 * top),):
-                grown = (2 * v) ** 2 / (2 * s * s) + min(e0, 0.0) * math.log(math.cos(alpha / 2))
-                best = max(best, (2 * math.pi * v / (self.digits + grown), v))
-        for v in np.linspace(0.5, 12, 47) * s:  # a wide strip needs no more than this
-            alpha = 2 * v * top / (s * s)
-            if alpha < 0.98 * math.pi:
+        for alpha in np.geomspace(1e-6, 0.98, 120) * math.pi:  # on the upper edge, Im x = 2 v
+            v = alpha * s * s / (2 * top)
+            if v < 12 * s:
                 grown = (2 * v) ** 2 / (2 * s * s) + min(e0, 0.0) * math.log(math.cos(alpha / 2))
                 best = max(best, (2 * math.pi * v / (self.digits + grown), v))
         return arb(best[1]), arb(best[0])
@@ -134,15 +130,18 @@ class MixtureTransform:
         s, top, e0 = float(self.s), float(self.top), float(self.e0)
         logs = [math.log(p) for p in self.pair.probabilities]
         shifted = (e0 * e0 - e0) / (2 * s * s)  # log E of (4) per squared center
-        reach = s * math.sqrt(2 * self.digits + 20)
+        v = float(self.v)
+        grown = v * v / (2 * s * s) + min(e0, 0.0) * math.log(math.cos(v * top / (2 * s * s)))
+        digits = self.digits + grown  # the bounds hold on the real line, the sum runs at height v
+        reach = s * math.sqrt(2 * digits + 20)
         if e0 > 1:  # A(0) >= 1 and A(0) >= p_top^e0 E
             spare = min(shifted * top * top, -e0 * logs[self.pair.centers.index(self.pair.top)])
-            return -reach, e0 * top + s * math.sqrt(2 * (self.digits + spare) + 20) + top
+            return -reach, e0 * top + s * math.sqrt(2 * (digits + spare) + 20) + top
         least = float(min(self.pair.centers))
         spare = shifted * (top * top - least * least)
-        left = e0 * top - s * math.sqrt(2 * (self.digits + spare) + 20)
+        left = e0 * top - s * math.sqrt(2 * (digits + spare) + 20)
         if least == 0:
-            left = max(left, -s * math.sqrt(2 * (self.digits + e0 * logs[0]) + 20))
+            left = max(left, -s * math.sqrt(2 * (digits + e0 * logs[0]) + 20))
         return left, reach + top
 
     def tail(self, left: arb, right: arb) -> arb:

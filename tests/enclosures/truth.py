@@ -55,13 +55,14 @@ class Interval:
 
 
 def _rough_epsilon(composition: Composition, target: float) -> float:
-    """A Chernoff bound on epsilon, to start from."""
+    """A Chernoff bound on epsilon, or the mean loss where that is larger, to start from."""
     best = math.inf
+    mean = rough(composition, 1e-3)[1]
     for theta in (2.0**k for k in range(-6, 12)):
         cumulant = rough(composition, theta)[0]
         eps = cumulant - math.log(target) - math.log1p(1 / theta) - math.log1p(theta)
         best = min(best, eps / theta)
-    return max(best, 1e-6)
+    return max(best, mean, 1e-6)
 
 
 def epsilon(
