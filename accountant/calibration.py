@@ -65,13 +65,16 @@ def calibrate(
         raise ValueError(f"rtol must be within (0, 1), got {rtol!r}")
     log_delta = math.log(delta)
 
+    def event(parameter: float) -> dp_event.DpEvent:
+        return make_event(round(parameter) if integer else parameter)
+
     def excess(parameter: float) -> float:
-        loss = privacy_loss(make_event(parameter), neighboring_relation)
+        loss = privacy_loss(event(parameter), neighboring_relation)
         found = loss.delta(epsilon)
         return math.log(found) - log_delta if found > 0.0 else -math.inf
 
     def reachable(parameter: float) -> float:
-        loss = privacy_loss(make_event(parameter), neighboring_relation)
+        loss = privacy_loss(event(parameter), neighboring_relation)
         return float(loss.epsilon(delta))
 
     if bracket is None:

@@ -131,12 +131,18 @@ class _Side:
         # decreasing in epsilon; the running minimum removes rounding's ripples
         values = np.minimum.accumulate(values)
         first = np.interp(-targets, -values, grid)
-        at, fall = self._evaluate(first)
         slope = np.interp(first, grid, np.minimum(np.gradient(values, grid), -1e-300))
+        level_first = level(first, *self._evaluate(first))
+        second = self._step(first, targets - level_first, slope, grid[-1])
+        level_second = level(second, *self._evaluate(second))
         with np.errstate(all="ignore"):
-            second = first + (targets - level(first, at, fall)) / slope
-        second = np.clip(np.where(np.isfinite(second), second, first), 0.0, grid[-1])
-        return [first, second]
+            slope = (level_second - level_first) / (second - first)
+        return [second, self._step(second, targets - level_second, slope, grid[-1])]
+
+    def _step(self, start: Floats, gap: Floats, slope: Floats, last: float) -> Floats:
+        with np.errstate(all="ignore"):
+            end = start + gap / slope
+        return np.clip(np.where(np.isfinite(end), end, start), 0.0, last)
 
     def _sample(self, index: int, level: object) -> tuple[Floats, Floats]:
         assert callable(level)
@@ -155,11 +161,18 @@ class _Side:
 
     def upper_delta(self, epsilons: Floats) -> Floats:
         """Certified upper bounds of delta."""
+        if self.composition.has_closed_form:
+            return np.array([self._closed_form(float(e)) for e in epsilons])
         upper = np.ones(epsilons.shape)
         for line, chosen in self._by_line(epsilons):
             upper[chosen] = line.certify_many(epsilons[chosen])[1]
         upper[epsilons >= self.composition.largest_loss] = 0.0
         return upper
+
+    def _closed_form(self, epsilon: float) -> float:
+        found = self.composition.closed_form(epsilon)
+        assert found is not None
+        return found[1] + self.composition.lost
 
     def _by_line(self, epsilons: Floats) -> list[tuple[Line, npt.NDArray[np.intp]]]:
         nearest = np.searchsorted(self.starts, epsilons, side="right") - 1
