@@ -88,6 +88,13 @@ class Composition:
             return self.mixtures[0][0].delta(epsilon, self.add)
         return laplace_delta(self.laplaces[0][0], epsilon)
 
+    def total_variation(self) -> float:
+        """Upper bound of delta(0): total variation is subadditive over the releases."""
+        total = gaussian_delta(self.variance, 0.0)[1] if self.variance > 0.0 else 0.0
+        total += math.fsum(n * m.delta(0.0, self.add)[1] for m, n in self.mixtures)
+        total += math.fsum(n * laplace_delta(b, 0.0)[1] for b, n in self.laplaces)
+        return total * (1.0 + 4.0 * ULP)
+
     @property
     def has_closed_form(self) -> bool:
         """Whether ``closed_form`` answers."""

@@ -83,9 +83,8 @@ class Line:
             if math.isfinite(self._alias_theta):
                 t = self._alias_theta
                 self._alias_k += 0.5 * self.smoothing * t * (t + 1.0)
-        self._lost = composition.lost
-        self._fill(composition)
-        self._bound_truncation(composition.variance)
+        self._composition = composition
+        self._filled = False
 
     def _choose_step(
         self, composition: Composition, theta: float, epsilon: float, log_delta: float
@@ -233,7 +232,8 @@ class Line:
     def certify(self, epsilon: float) -> Certificate:
         """Bounds on delta(epsilon) at one epsilon."""
         lower, upper, estimate, tail = self.certify_many(np.array([epsilon]))
-        slope = -float(tail[0] / estimate[0]) if estimate[0] > 0.0 else 0.0
+        usable = 0.0 < estimate[0] < math.inf
+        slope = -float(tail[0] / estimate[0]) if usable else 0.0
         return Certificate(float(lower[0]), float(upper[0]), float(estimate[0]), slope)
 
     def certify_many(self, epsilons: Floats) -> tuple[Floats, Floats, Floats, Floats]:
@@ -242,6 +242,11 @@ class Line:
         Sections 2 (aliases), 5 (truncation), 4 and 7 (rounding) and 6 (smoothing) of
         docs/engine.md.
         """
+        if not self._filled:
+            # only now, so that a line can be planned, and judged, without its cost
+            self._fill(self._composition)
+            self._bound_truncation(self._composition.variance)
+            self._filled = True
         # Where the line is of no use the arithmetic may overflow; the bounds are then 0 and 1.
         with np.errstate(over="ignore", invalid="ignore"):
             lower, upper, estimate, fall = self._bounds(epsilons)
@@ -274,7 +279,9 @@ class Line:
             mass = np.maximum(0.0, density) + s[3] + 16.0 * ULP * size * s[4]
             mass = unit * (mass + np.abs(density) * relative) + self._density_truncation
             gap = self.smoothing * (1.0 + w) * scale * mass if w <= 1.0 else gap + math.inf
-        upper = np.minimum(1.0, (estimate + error) * (1.0 + 4.0 * ULP) + self._lost + SMALLEST)
+        upper = np.minimum(
+            1.0, (estimate + error) * (1.0 + 4.0 * ULP) + self._composition.lost + SMALLEST
+        )
         lower = estimate - error - (below + above + gap) * (1.0 + 1e-9)
         lower = np.maximum(0.0, lower * (1.0 - 4.0 * ULP))
         return lower, upper, estimate - 0.5 * gap, scale * unit * tail

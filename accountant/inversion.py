@@ -1,7 +1,4 @@
-"""From one direction of a loss to certified delta(epsilon) and epsilon(delta).
-
-A query keeps a proved bracket at all times and only narrows it, so that stopping early is sound.
-"""
+"""From one direction of a loss to certified delta(epsilon); what counts as tight; the cuts."""
 
 from __future__ import annotations
 
@@ -20,14 +17,15 @@ from accountant.contour import (
     Line,
     log_kernel_peak,
     saddle_at,
-    saddle_for,
     saddle_width,
 )
+from accountant.lattice import Lattice
+from accountant.lattice_scales import LatticeError
 
 Floats = npt.NDArray[np.float64]
 
-# A bracket this much narrower than it must be ends the search (relative, in epsilon).
-FINEST = 1e-13
+# Nodes of a first contour: enough unless the tail is slow, and then the lattice is often quicker.
+SCOUT_BUDGET = 4096
 
 
 # Promised widths (docs/engine.md, section 7): relative, in epsilon; in delta where epsilon is
@@ -56,8 +54,40 @@ class Bracket:
     tight: bool
 
 
-def delta_bracket(composition: Composition, epsilon: float, budget: int = NODE_BUDGET) -> Bracket:
+def delta_bracket(composition: Composition, epsilon: float) -> Bracket:
     """Proved bounds on delta(epsilon), epsilon >= 0, for one direction."""
+    found = delta_from_contour(composition, epsilon, SCOUT_BUDGET)
+    if not found.tight:
+        found = meet(found, delta_from_lattice(composition, epsilon, found), SLOW_WIDTH)
+    if not found.tight:
+        found = meet(found, delta_from_contour(composition, epsilon, NODE_BUDGET), SLOW_WIDTH)
+    return found
+
+
+def meet(a: Bracket, b: Bracket, promised: float) -> Bracket:
+    """What two brackets prove together."""
+    lower, upper = max(a.lower, b.lower), min(a.upper, b.upper)
+    return Bracket(lower, upper, narrow_delta(lower, upper, promised))
+
+
+def delta_from_lattice(composition: Composition, epsilon: float, known: Bracket) -> Bracket:
+    """Proved bounds on delta(epsilon) from the lattice, on the scale of what is known."""
+    log_delta = math.log(max(known.upper, SMALLEST))
+    for _ in range(3):
+        try:
+            proved = Lattice(composition, epsilon, log_delta).certify(epsilon)
+        except LatticeError:
+            break
+        known = meet(known, Bracket(proved.lower, proved.upper, False), SLOW_WIDTH)
+        found = math.log(max(known.upper, SMALLEST))
+        if known.tight or found > log_delta - 3.0:
+            break
+        log_delta = found
+    return known
+
+
+def delta_from_contour(composition: Composition, epsilon: float, budget: int) -> Bracket:
+    """Proved bounds on delta(epsilon) from closed forms, Chernoff and contours."""
     if composition.empty or epsilon >= composition.largest_loss:
         return Bracket(0.0, 0.0, True)
     closed = composition.closed_form(epsilon)
@@ -180,176 +210,3 @@ def chernoff(composition: Composition, theta: float, epsilon: float) -> float:
                 return min(1.0, math.exp(exponent) + composition.lost + SMALLEST)
         theta *= 0.1
     return 1.0
-
-
-def epsilon_bracket(composition: Composition, delta: float, budget: int = NODE_BUDGET) -> Bracket:
-    """Proved bounds on epsilon(delta), 0 < delta < 1, for one direction."""
-    if composition.empty:
-        return Bracket(0.0, 0.0, True)
-    search = _Search(composition, delta, budget)
-    search.at_zero()
-    if composition.has_closed_form:
-        search.by_closed_form()
-    elif search.upper > 0.0:
-        search.by_contour()
-        if not search.tight and composition.mixtures and not composition.add:
-            search.by_contour(SHALLOW)
-    return Bracket(search.lower, search.upper, search.tight)
-
-
-class _Search:
-    """The proved bracket of one epsilon query, and the ways to narrow it."""
-
-    def __init__(self, composition: Composition, delta: float, budget: int) -> None:
-        self.delta = delta
-        self.log_delta = math.log(delta)
-        self.composition = composition
-        self.budget = budget
-        self.lower = 0.0
-        self.upper = composition.largest_loss
-        self.spread = math.inf  # narrowest relative bracket of delta that straddles the target
-        self.slow = False
-
-    def learn(self, epsilon: float, lower: float, upper: float) -> None:
-        """Take in proved bounds on delta(epsilon)."""
-        if upper <= self.delta:
-            self.upper = max(min(self.upper, epsilon), self.lower)
-        if lower >= self.delta:
-            self.lower = min(max(self.lower, epsilon), self.upper)
-        if upper > 0.0 and lower <= self.delta <= upper:
-            self.spread = min(self.spread, (upper - lower) / upper)
-
-    def at_zero(self) -> None:
-        """Settle epsilon = 0 where delta >= delta(0), cheaply where it is clear."""
-        if self.composition.has_closed_form:
-            closed = self.composition.closed_form(0.0)
-            assert closed is not None
-            self.learn(0.0, *closed)
-        # delta(0) <= sqrt(chi-square)/2 <= sqrt(expm1(K(1)))/2: decides tiny losses at once
-        k, _, _, error = self.composition.cumulants(1.0)
-        if k < 1.0 and 0.5 * math.sqrt(math.expm1(k + error)) * (1.0 + 1e-9) <= self.delta:
-            self.upper = 0.0
-            self.spread = 0.0
-
-    def by_closed_form(self) -> None:
-        """Bisect between proved sides of a closed form."""
-
-        def bounds(epsilon: float) -> tuple[float, float]:
-            found = self.composition.closed_form(epsilon)
-            assert found is not None
-            self.learn(epsilon, *found)
-            return found
-
-        if self.upper <= 0.0:
-            return
-        low, high = self.lower, self.upper
-        if not math.isfinite(high):
-            high = 1.0
-            while bounds(high)[1] > self.delta:
-                low, high = high, 2.0 * high
-                if high > 1e300:
-                    return
-        # a proved lower side at low and a proved upper side at high: narrow each to its own edge
-        self._edge(low, high, lambda e: bounds(e)[1] <= self.delta)
-        self._edge(self.lower, self.upper, lambda e: bounds(e)[0] < self.delta)
-
-    def _edge(self, low: float, high: float, beyond: Callable[[float], bool]) -> None:
-        for _ in range(200):
-            if high - low <= 1e-15 * high:
-                return
-            middle = 0.5 * (low + high) if low > 0.1 * high else max(0.3 * high, 1e-300)
-            if middle <= 1e-290:
-                return
-            if beyond(middle):
-                high = middle
-            else:
-                low = middle
-
-    def by_contour(self, depths: tuple[float, ...] = DEPTHS) -> None:
-        """Newton on one line; a new line at the saddle where the old one is too far away."""
-        composition, theta, guess = truncate(
-            self.composition, self.log_delta, lambda one: saddle_for(one, self.log_delta), depths
-        )
-        if not math.isfinite(guess) or guess <= 0.0:
-            guess = 0.0
-            theta = saddle_at(composition, 0.0)[0]
-        if math.isfinite(self.upper):
-            guess = min(guess, self.upper * (1.0 - 1e-3))
-        # A proved upper end before anything else
-        self._chernoff(composition, theta)
-        best = math.inf
-        for _ in range(6):
-            try:
-                line = Line(composition, theta, guess, self.log_delta, self.budget)
-            except ContourError:
-                return
-            self.slow = self.slow or slow_tail(line)
-            found = self._newton(line, guess)
-            width = self.upper - self.lower
-            if found is None or width <= FINEST * self.upper:
-                return
-            near = abs(found - guess) * max(theta, 1.0) < 0.5
-            if near and (width > 0.25 * best or width <= 1e-10 * self.upper):
-                return
-            best = min(best, width)
-            guess = found
-            composition, theta, _ = truncate(
-                self.composition,
-                self.log_delta,
-                lambda one, at=found: saddle_at(one, at),  # type: ignore[misc]
-                depths,
-            )
-
-    @property
-    def tight(self) -> bool:
-        """Whether the bracket is as narrow as promised."""
-        promised = SLOW_WIDTH if self.slow else WIDTH
-        narrow = self.upper - self.lower <= promised * self.upper
-        return narrow or self.spread <= WIDTH_OF_DELTA
-
-    def _chernoff(self, kept: Composition, theta: float) -> None:
-        k, _, _, error = kept.cumulants(theta)
-        if math.isfinite(k) and kept.lost < self.delta:
-            target = math.log(self.delta - kept.lost)
-            bound = (k + error + log_kernel_peak(theta) - target) / theta
-            bound = max(0.0, bound) * (1.0 + 1e-12) + 1e-12 * abs(k) / theta
-            self.upper = min(self.upper, bound)
-
-    def _newton(self, line: Line, start: float) -> float | None:
-        """Solve delta(epsilon) = delta on one line and learn both sides of the answer."""
-        epsilon = start
-        proved = line.certify(epsilon)
-        self.learn(epsilon, proved.lower, proved.upper)
-        for _ in range(30):
-            if not (proved.estimate > 0.0 and proved.log_slope < 0.0):
-                # lost in the line's error: halve towards the proved side
-                move = 0.5 * (epsilon + (self.lower if epsilon > self.lower else self.upper))
-            else:
-                move = epsilon - (math.log(proved.estimate) - self.log_delta) / proved.log_slope
-            move = min(max(move, self.lower), self.upper)
-            if math.isinf(move) or math.isnan(move):
-                return None
-            done = abs(move - epsilon) <= 1e-13 * max(move, 1e-300)
-            far = abs(move - start) * line.theta > 12.0
-            epsilon = move
-            proved = line.certify(epsilon)
-            self.learn(epsilon, proved.lower, proved.upper)
-            if done or far:
-                break
-        if not (proved.estimate > 0.0 and proved.log_slope < 0.0):
-            return epsilon
-        # step out to both proved sides
-        slack = (proved.upper - proved.lower) / proved.estimate / -proved.log_slope
-        slack = max(slack, 2e-15 * epsilon)
-        for side in (1.0, -1.0):
-            reach = 0.5
-            for _ in range(6):
-                there = epsilon + side * reach * slack
-                if there <= 0.0:
-                    there = 0.0
-                at = line.certify(there)
-                self.learn(there, at.lower, at.upper)
-                if there == 0.0 or (self.upper <= there if side > 0 else self.lower >= there):
-                    break
-                reach *= 1.6
-        return epsilon

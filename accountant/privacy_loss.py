@@ -17,8 +17,9 @@ from dp_accounting.privacy_accountant import NeighboringRelation
 from accountant.bounds import Bounds
 from accountant.composition import Composition
 from accountant.dominating_pairs import Terms, terms, whole_count
+from accountant.epsilon_search import epsilon_bracket
 from accountant.errors import IncompatibleLossError
-from accountant.inversion import Bracket, delta_bracket, delta_brackets, epsilon_bracket
+from accountant.inversion import Bracket, delta_bracket, delta_brackets, delta_from_contour
 from accountant.losses.gaussian import GaussianMixture
 from accountant.tradeoff import smallest_fnr
 
@@ -212,7 +213,7 @@ class PrivacyLoss:
 
     def _settled(self, other: Composition, epsilon: float, delta: float) -> bool:
         """Whether a cheap bound shows that the other direction's epsilon is not above this one."""
-        return delta_bracket(other, epsilon, SCOUT_BUDGET).upper <= delta
+        return delta_from_contour(other, epsilon, SCOUT_BUDGET).upper <= delta
 
     def _delta(self, epsilon: float, direction: Direction | None) -> Bracket:
         if epsilon < 0.0 or math.isnan(epsilon):
@@ -224,7 +225,7 @@ class PrivacyLoss:
             return Bracket(0.0, 0.0, True)
         first = delta_bracket(chosen[0], epsilon)
         for other in chosen[1:]:
-            if delta_bracket(other, epsilon, SCOUT_BUDGET).upper > first.lower:
+            if delta_from_contour(other, epsilon, SCOUT_BUDGET).upper > first.lower:
                 first = _worse(first, delta_bracket(other, epsilon))
         return first
 

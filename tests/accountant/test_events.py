@@ -112,8 +112,12 @@ def test_a_mixture_at_one_sensitivity_is_a_gaussian():
 def test_equal_events_merge_however_they_are_written():
     a = 10 * privacy_loss(poisson(0.1, 1.0)) + privacy_loss(dp.GaussianDpEvent(5.0))
     nested = dp.ComposedDpEvent(
-        [dp.GaussianDpEvent(5.0), dp.SelfComposedDpEvent(poisson(0.1, 1.0), 4), poisson(0.1, 1.0)]
-        + [dp.SelfComposedDpEvent(poisson(0.1, 1.0), 5)]
+        [
+            dp.GaussianDpEvent(5.0),
+            dp.SelfComposedDpEvent(poisson(0.1, 1.0), 4),
+            poisson(0.1, 1.0),
+            dp.SelfComposedDpEvent(poisson(0.1, 1.0), 5),
+        ]
     )
     assert a == privacy_loss(nested)
     assert hash(a) == hash(privacy_loss(nested))
