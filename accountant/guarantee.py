@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from accountant.privacy_loss import PrivacyLoss
 
-__all__ = ["Guarantee", "Parameter", "versions"]
+__all__ = ["Guarantee", "Parameter", "true_positive_rate", "versions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +110,7 @@ class Guarantee:
         false_positive_rate : float
             The share of non-members that the attack takes for members.
         """
-        found = 1 - Fraction(float(self.loss.fnr(false_positive_rate)))
-        nearest = float(found)
-        return nearest if Fraction(nearest) >= found else math.nextafter(nearest, 2.0)
+        return true_positive_rate(self.loss, false_positive_rate)
 
     @property
     def planned(self) -> bool:
@@ -122,6 +120,13 @@ class Guarantee:
     def parameter(self, name: str) -> Parameter | None:
         """Return the parameter of that name, or None."""
         return next((entry for entry in self.parameters if entry.name == name), None)
+
+
+def true_positive_rate(loss: PrivacyLoss, false_positive_rate: float) -> float:
+    """Return the largest true positive rate of any attack, rounded up; see `Guarantee`."""
+    found = 1 - Fraction(float(loss.fnr(false_positive_rate)))
+    nearest = float(found)
+    return nearest if Fraction(nearest) >= found else math.nextafter(nearest, 2.0)
 
 
 @cache

@@ -108,7 +108,8 @@ def rounded_up(value: float, digits: int = 4) -> str:
     if math.isinf(value):
         return "∞"
     rounded = Context(prec=digits, rounding=ROUND_CEILING).create_decimal(Decimal(value))
-    return f"{rounded.normalize():f}" if rounded == 0 or rounded > Decimal("1e-4") else f"{rounded}"
+    plain_digits = rounded == 0 or rounded.adjusted() >= -4
+    return f"{rounded.normalize():f}" if plain_digits else f"{rounded:e}"
 
 
 def _checked(details: Mapping[str, str]) -> dict[str, str]:

@@ -245,6 +245,8 @@ class Plan:
     def noise_to_batch_ratio(self) -> float:
         """Noise multiplier per example of the expected batch: what decides the model's quality."""
         noise = float(plan_event.given(self, "noise_multiplier"))
+        if "batch_size" not in self.missing:
+            plan_event.given(self, "dataset_size")
         return noise / float(plan_event.given(self, "batch_size"))
 
     # -- what it costs ---------------------------------------------------------------------------
@@ -318,11 +320,11 @@ class Plan:
         """Return a plan with some fields changed; None takes back what was given.
 
         A new batch size replaces a sampling probability and the other way round, and so do epochs
-        and steps.
+        and steps; None for either of such a pair takes back both.
         """
         given = {name: getattr(self.fields, name) for name in self.stated}
         for twins in _TWINS:
-            if any(changes.get(name) is not None for name in twins):
+            if any(name in changes for name in twins):
                 for name in twins:
                     given.pop(name, None)
         return Plan(**(given | changes))

@@ -6,14 +6,14 @@ returned meets the target as it stands.
 With the number of steps held, epsilon grows with the batch. With the number of epochs held it is a
 sawtooth: within a run of batch sizes that share a number of steps epsilon grows, and where one
 step less is needed it drops. It need not even grow on the whole: with little noise and a tiny
-delta, more but rarer participations can cost more than a full batch. So the range is scanned from
-above first, then the teeth are searched by their lowest points, then the tooth itself.
+delta, more but rarer participations can cost more than a full batch. So the lowest points of the
+teeth are scanned from above first, then searched, and then the tooth itself is.
 """
 
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from mechanisms.plan_fields import LARGEST_COUNT, PlanError, exact, finite_number, shown
 from mechanisms.plan_search import boundary
@@ -43,7 +43,9 @@ class Target:
             return plan.epsilon
         if self.quantity == "advantage":
             return float(plan.loss.advantage())
-        return 1.0 - float(plan.loss.fnr(self.fpr))
+        from accountant.guarantee import true_positive_rate
+
+        return true_positive_rate(plan.loss, cast(float, self.fpr))
 
     def cost(self, plan: "Plan") -> float:
         """Return log(reached / allowed): at most 0 exactly where the plan meets the target."""
@@ -174,6 +176,8 @@ def _most_steps(plan: "Plan", goal: Target) -> "Plan":
 
 def _largest_batch(plan: "Plan", goal: Target) -> "Plan":
     size = plan.dataset_size
+    if plan.sampler == "fixed_order" and size is None:
+        raise PlanError("dataset_size", None, "given for batches in a fixed order")
     if size is None:
         return _largest_probability(plan, goal)
     tried = _Candidates(plan, "batch_size", goal)
@@ -187,18 +191,19 @@ def _largest_batch(plan: "Plan", goal: Target) -> "Plan":
         reason = "what an example costs depends on the epochs, and hardly on the batch"
         raise PlanError("batch_size", None, "given for batches in a fixed order", reason)
 
-    bad = size
-    for i in range(1, _SCAN + 1):
-        good = max(1, round(size ** (1 - i / _SCAN)))
-        if tried.meets(good):
-            break
-        bad = good
-    else:
-        tried.unreachable()
     teeth = _Teeth(exact(plan.fields.epochs) * size, size)
-    edge = bad
-    if not tried.meets(teeth.first(bad)):
-        edge = round(boundary(lambda b: tried.cost(teeth.first(b)), good, bad, whole=True))
+
+    def lowest_cost(batch: float) -> float:
+        return tried.cost(teeth.first(batch))
+
+    scan = teeth.scan()
+    good = next((batch for batch in scan if lowest_cost(batch) <= 0), None)
+    if good is None:
+        tried.unreachable()
+    edge = good
+    if good < size:
+        above = scan[scan.index(good) - 1]
+        edge = round(boundary(lowest_cost, good, above, whole=True))
     first, later = teeth.first(edge), edge
     for _ in range(_TEETH):
         later = teeth.last(later) + 1
@@ -217,6 +222,14 @@ class _Teeth:
 
     def __init__(self, examples: Fraction, size: int) -> None:
         self.examples, self.size = examples, size
+
+    def scan(self) -> list[int]:
+        """Return batch sizes to look at first, the largest first: every tooth, later samples."""
+        top = [self.size]
+        while len(top) <= _TEETH and self.first(top[-1]) > 1:
+            top.append(self.first(top[-1]) - 1)
+        spread = (max(1, round(self.size ** (1 - i / _SCAN))) for i in range(1, _SCAN + 1))
+        return top + sorted({batch for batch in spread if batch < top[-1]}, reverse=True)
 
     def first(self, batch: float) -> int:
         """Return the smallest batch size that needs as few steps: the lowest epsilon of its run."""

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["binomial_weights", "event", "given", "loss", "relation"]
 
 _NEEDED = {
+    "dataset_size": "given, to know the batch size",
     "noise_multiplier": "given, or found by calibrate",
     "batch_size": "given, or found by calibrate",
     "steps": "given, or found by calibrate; so may epochs",

@@ -41,6 +41,7 @@ def to_yaml(plan: "Plan") -> str:
     stream = StringIO()
     yaml = _yaml()
     yaml.default_flow_style = False
+    yaml.width = 4 * LARGEST_FILE  # one field, one line
     yaml.sort_base_mapping_type_on_output = False
     yaml.dump(document, stream)
     return stream.getvalue()

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from accountant.guarantee import Guarantee, Parameter
     from mechanisms.plan import Plan
 
-__all__ = ["command", "guarantee"]
+__all__ = ["command", "guarantee", "warnings"]
 
 _METHOD = (
     "Exact composition of the privacy loss by contour inversion of its moment generating function, "
@@ -59,7 +59,7 @@ def guarantee(plan: "Plan") -> "Guarantee":
         sampler_ran=None,
         released=plan.release,
         assumptions=_assumptions(plan),
-        warnings=_warnings(plan, delta),
+        warnings=warnings(plan),
         method=_METHOD,
         versions=versions(),
         parameters=_parameters(plan),
@@ -122,7 +122,8 @@ def _assumptions(plan: "Plan") -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def _warnings(plan: "Plan", delta: float) -> tuple[str, ...]:
+def warnings(plan: "Plan") -> tuple[str, ...]:
+    """Return what a reader of any number of this plan should be wary of."""
     sentences = []
     if plan.sampler == "poisson":
         how = "stated" if "sampler" in plan.stated else "assumed, and was not stated"
@@ -130,9 +131,10 @@ def _warnings(plan: "Plan", delta: float) -> tuple[str, ...]:
             f"Poisson sampling is {how}. Most training code shuffles instead; then epsilon can be "
             "far higher than this. Check the data loader."
         )
-    if plan.dataset_size is not None and delta * plan.dataset_size > 1:
+    delta, size = plan.delta, plan.dataset_size
+    if delta is not None and size is not None and delta * size > 1:
         sentences.append(
-            f"delta={delta!r} is larger than 1/dataset_size={1 / plan.dataset_size:.3g}: "
+            f"delta={delta!r} is larger than 1/dataset_size={1 / size:.3g}: "
             "publishing whole examples at random would meet such a delta."
         )
     return tuple(sentences)

@@ -17,7 +17,9 @@ from typing import Any
 
 from mechanisms.plan_fields import LARGEST_COUNT, PlanError, PlanFields, exact
 
-__all__ = ["Schedule", "schedule", "settled"]
+__all__ = ["LARGEST_GROUP", "Schedule", "schedule", "settled"]
+
+LARGEST_GROUP = 100  # the mixture of a group has as many components
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,10 @@ def settled(values: dict[str, Any]) -> PlanFields:
             raise PlanError("batch_size", batch, f"at most dataset_size={size}")
     if size is not None and values["group_size"] > size:
         raise PlanError("group_size", values["group_size"], f"at most dataset_size={size}")
+
+    if values["sampler"] == "poisson" and values["group_size"] > LARGEST_GROUP:
+        reason = "the loss of a larger group is not worked out under Poisson sampling"
+        raise PlanError("group_size", values["group_size"], f"at most {LARGEST_GROUP}", reason)
 
     probability = values["sampling_probability"]
     if batch is not None and probability is not None:

@@ -4,6 +4,7 @@ Everything heavy is imported inside the commands, so that `dp-planner --help` is
 """
 
 import math
+import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, cast
@@ -83,6 +84,12 @@ class Planner(click.Group):
             status = run(*args, **(extra | {"standalone_mode": False}))
         except click.exceptions.Abort:
             sys.exit(130)
+        except BrokenPipeError:
+            # Whoever read this has seen enough; Python would complain again while it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)
+        except UnicodeEncodeError as error:
+            _fail(f"{error.encoding} lacks a character of the answer: set PYTHONIOENCODING=utf-8.")
         except click.ClickException as error:
             _fail(error.format_message())
         except PlanError as error:
@@ -216,7 +223,7 @@ def calibrate(
     if solve_for is not None:
         plan = plan.replace(**dict.fromkeys(_SOLVABLE[solve_for]))
     found = plan.calibrate(epsilon=epsilon, advantage=advantage, tpr=tpr, fpr=fpr)
-    solved = next(name for name in FIELDS if name in found.stated - plan.stated)
+    solved = next(name for name in FIELDS if name in found.stated.difference(plan.stated))
     if output is not None:
         write_text(output, found.to_json() if output.endswith(".json") else found.to_yaml())
     value = getattr(found.fields, solved)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from mechanisms.plan import Plan
+from mechanisms.plan_guarantee import warnings
 
 if TYPE_CHECKING:
     from accountant import Bounds
@@ -26,6 +27,7 @@ def print_json(plan: Plan, **answers: Any) -> None:
     content = {
         "schema_version": SCHEMA_VERSION,
         **answers,
+        "warnings": list(warnings(plan)),
         "plan": json.loads(plan.to_json()),
         "plan_hash": plan.hash,
         "versions": dict(versions()),
@@ -67,7 +69,6 @@ def print_guarantee(plan: Plan, guarantee: "Guarantee") -> None:
             bounds_row(guarantee.epsilon),
             ("meaning", meaning),
             *run_rows(plan),
-            *(("warning", sentence) for sentence in guarantee.warnings),
         ]
     )
 
@@ -84,6 +85,7 @@ def run_rows(plan: Plan) -> list[tuple[str, str]]:
         ("run", ", ".join([*run, plan.sampler])),
         ("protects", f"{together}, {plan.neighboring_relation}"),
         ("plan", f"sha256 {plan.hash}"),
+        *(("warning", sentence) for sentence in warnings(plan)),
     ]
 
 
