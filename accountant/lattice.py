@@ -32,6 +32,8 @@ from accountant.kernels import ULP
 from accountant.lattice_scales import WISH, LatticeError, Part, choose_scales, reverse_cumulant
 from accountant.losses.gaussian import GaussianMixture
 
+__all__ = ["Lattice", "LatticeError", "lattice_delta", "lattice_epsilon"]
+
 # Largest number of lattice points, and of copies of a release.
 SIZE = 1 << 19
 MOST_COPIES = 100_000
@@ -47,7 +49,7 @@ class Lattice:
     composition
         The loss; no empty one, and at most 1e5 releases.
     epsilon
-        Where the lattice will be used: it answers from about 3/4 of this upwards.
+        Where the lattice will be used: it is narrow from about 0.8 to 1.04 times this.
     log_delta
         Roughly log delta(epsilon); it sets the scales.
     size
@@ -77,6 +79,8 @@ class Lattice:
             if spread <= WISH * max(epsilon, 0.1 / scales.slope):
                 break
             count *= 2
+        if 2 * copies >= count:
+            raise LatticeError("more releases than lattice points")
         self.size = count
         self.theta = scales.slope
         # Few bits, so that k * step and k * tilt are exact (section 5)
@@ -310,9 +314,12 @@ def lattice_epsilon(
                 break
             move = (math.log(proved.estimate) - log_delta) / -proved.log_slope
             epsilon = min(max(epsilon + move, 0.3 * epsilon), 3.0 * epsilon)
-            if abs(move) <= 1e-12 * epsilon:
+            # beyond, the cut is too near or the window too high
+            near = 0.8 * start <= epsilon <= 1.04 * start
+            if abs(move) <= 1e-12 * epsilon or not near:
                 break
-        if proved.estimate > 0.0 and count == size:
+        near = 0.8 * start <= epsilon <= 1.04 * start
+        if proved.estimate > 0.0 and near and count == size:
             slack = (proved.upper - proved.lower) / proved.estimate / -proved.log_slope
             for reach in (0.7, 1.1, 2.0):
                 low, high = max(0.0, epsilon - reach * slack), epsilon + reach * slack
@@ -320,7 +327,7 @@ def lattice_epsilon(
                     lower = max(lower, low)
                 if lattice.certify(high).upper <= delta:
                     upper = min(upper, high)
-        if abs((epsilon - start) * proved.log_slope) < 1.0 and proved.estimate > 0.0:
+        if near and proved.estimate > 0.0:
             if count == size:
                 break
             count = size
