@@ -164,7 +164,7 @@ def mixture_cells(mixture: GaussianMixture, add: bool, step: float, first: int, 
         off = np.abs(measured - wanted) + _ratio_error(mixture, x, measured)
         edge_error += float(off.max()) * (1.0 + 1e-9)
     sign = 1.0 if add else -1.0
-    plain, plain_errors = _between(xi)
+    plain, plain_errors = normal_masses(xi)
     cut, cut_error = _tail(sign * xi[-1:])
     excess = excess_error = 0.0
     rise, rise_errors = np.zeros_like(plain), np.zeros_like(plain)
@@ -172,7 +172,7 @@ def mixture_cells(mixture: GaussianMixture, add: bool, step: float, first: int, 
         if c == 0.0:
             continue
         offset = c / mixture.sigma
-        mass, errors = _between(xi - offset, offset)
+        mass, errors = normal_masses(xi - offset, offset)
         rise += p * (mass - plain)
         rise_errors += p * (errors + plain_errors)
         tail, tail_error = _tail(sign * (xi[-1:] - offset), offset)
@@ -194,7 +194,7 @@ def mixture_cells(mixture: GaussianMixture, add: bool, step: float, first: int, 
     gap_errors += 8.0 * ULP * size
     mass_errors += 8.0 * ULP * np.abs(masses)
     for values, errors, finer, finer_errors in zip(
-        (masses, gaps), (mass_errors, gap_errors), *_quadrature(mixture, add, xi, lift), strict=True
+        (masses, gaps), (mass_errors, gap_errors), *quadrature(mixture, add, xi, lift), strict=True
     ):
         better = finer_errors < errors
         values[better] = finer[better]
@@ -215,7 +215,7 @@ def mixture_cells(mixture: GaussianMixture, add: bool, step: float, first: int, 
     )
 
 
-def _quadrature(
+def quadrature(
     mixture: GaussianMixture, add: bool, xi: Floats, lift: Floats
 ) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
     """Masses and gaps by three Gauss-Legendre nodes per cell, and their errors (section 4).
@@ -283,7 +283,7 @@ def _tail(argument: Floats, offset: float = 0.0) -> tuple[Floats, Floats]:
     return tail, ULP * ulps * tail + 1e-300
 
 
-def _between(edges: Floats, offset: float = 0.0) -> tuple[Floats, Floats]:
+def normal_masses(edges: Floats, offset: float = 0.0) -> tuple[Floats, Floats]:
     """Normal masses between consecutive edges, from the tails on their own side, and errors."""
     tail, error = _tail(-np.abs(edges), offset)
     right = edges > 0.0

@@ -54,7 +54,7 @@ def choose_scales(
         (sketch_mixture(p, add, reach) if isinstance(p, GaussianMixture) else sketch_laplace(p), n)
         for p, n in parts
     ]
-    cut, reverse_theta = _choose_cut(composition, sketches, epsilon, aim)
+    cut, reverse_theta = _choose_cut(composition, sketches, 1.05 * epsilon, aim)
     kept = [(s, s.losses <= cut, n) for s, n in sketches]
     if not all(inside.any() for _, inside, _ in kept):
         raise LatticeError("a release exceeds the scale of epsilon at once")
@@ -106,11 +106,16 @@ def choose_scales(
 
 
 def reverse_cumulant(composition: Composition, rate: float) -> float:
-    """Upper bound of log E_Q[exp(-rate S)], or 1e300: by quadrature, or by the smallest loss."""
+    """Upper bound of log E_Q[exp(-rate S)], or infinity: by quadrature, or by the smallest loss."""
     reverse = replace(composition, add=not composition.add)
-    k, _, _, error = reverse.cumulants(rate)
-    bound = min(k + error + 1e-12 * (1.0 + abs(k)), rate * reverse.largest_loss * (1.0 + 1e-12))
-    return bound if -1.0 < bound < 1e6 else 1e300
+    largest = rate * reverse.largest_loss * (1.0 + 1e-12)
+    k = math.inf
+    # further out the quadrature is not to be relied on, and would say little
+    if largest <= 1e6 or rate <= 1e4:
+        k, _, _, error = reverse.cumulants(rate)
+        k += error + 1e-12 * (1.0 + abs(k))
+    bound = min(largest, k) if k >= 0.0 else largest
+    return bound if bound <= 1e6 else math.inf
 
 
 def _choose_cut(
@@ -130,7 +135,8 @@ def _choose_cut(
     # no loss reaches epsilon by itself, or nothing is lost by cutting at the last
     if len(candidates) == 0:
         return float(losses[-1]) + 1e-9, 0.0
-    rates = np.geomspace(1e-1, 1e5, 41) / max(epsilon, float(candidates[0]), 1e-300)
+    spread = math.sqrt(float((mass * np.square(np.clip(losses, -1.0, 1.0))).sum()))
+    rates = np.geomspace(1e-1, 1e5, 41) / max(epsilon, spread, 1e-300)
     k = np.array([reverse_cumulant(composition, float(rate)) for rate in rates])
     back = k[None, :] - np.multiply.outer(candidates - epsilon, rates)
     best = np.argmin(back, axis=1)
