@@ -59,6 +59,8 @@ class Norms:
         self.change = 1.5 * (
             (2.0 * f + 8.0 * ULP * self._copies) * self._changes + self._shift * self._kept
         )
+        # and the tilt factors' own rounding
+        self._input += 16.0 * ULP * (1.0 + self._copies) * self._shift
         self.inputs = 1.5 * (self._input + self._shift * self._masses)
 
     @staticmethod
