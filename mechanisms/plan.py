@@ -40,7 +40,7 @@ class Plan:
     batch_size : int, optional
         Expected number of examples in one step.
     sampling_probability : float, optional
-        Probability that one example takes part in one step, in (0, 1].
+        Probability that one example takes part in one step, at most 1.
     epochs : int or float, optional
         Passes over the data: steps are ``ceil(epochs * dataset_size / batch_size)``, exactly.
     steps : int, optional

@@ -15,7 +15,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from mechanisms.plan_fields import LARGEST_COUNT, PlanError, exact, finite_number, shown
+from mechanisms.plan_fields import (
+    LARGEST_COUNT,
+    NOISE_RANGE,
+    PlanError,
+    exact,
+    finite_number,
+    shown,
+)
 from mechanisms.plan_search import boundary
 
 if TYPE_CHECKING:
@@ -23,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Target", "calibrated", "target"]
 
-_NOISE_RANGE = (1e-4, 1e8)
 _SMALLEST_PROBABILITY = 1e-12
 _SCAN = 12  # batch sizes looked at between the whole data set and a single example
 _TEETH = 3  # teeth looked at beyond the first one that is too high
@@ -147,7 +153,7 @@ class _Candidates:
 
 def _smallest_noise(plan: "Plan", goal: Target) -> "Plan":
     tried = _Candidates(plan, "noise_multiplier", goal)
-    least, most = _NOISE_RANGE
+    least, most = NOISE_RANGE
     good = bad = 1.0
     while not tried.meets(good):
         if good >= most:

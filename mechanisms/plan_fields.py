@@ -23,6 +23,7 @@ __all__ = [
     "FIELDS",
     "LARGEST_COUNT",
     "NEIGHBORING_RELATIONS",
+    "NOISE_RANGE",
     "RELEASES",
     "SAMPLERS",
     "PlanError",
@@ -36,6 +37,8 @@ __all__ = [
 
 LARGEST_COUNT: Final = 10**15  # below 2**53: every count is also exact as a float
 LONGEST_TEXT: Final = 100
+# Beyond these nobody trains, and they keep the accountant where its work is bounded.
+NOISE_RANGE: Final = (1e-3, 1e9)
 
 SAMPLERS: Final = ("poisson", "full_batch", "fixed_order")
 NEIGHBORING_RELATIONS: Final = ("add_or_remove_one", "replace_special", "replace_one")
@@ -186,39 +189,33 @@ def _count(name: str, value: object) -> int:
     return int(number)
 
 
-def _positive(name: str, value: object) -> float:
-    allowed = "a number in the interval (0, inf)"
-    number = finite_number(name, value, allowed)
-    try:
-        as_float = float(number)
-    except OverflowError:
-        raise PlanError(name, value, allowed) from None
-    if not as_float > 0:
-        raise PlanError(name, value, allowed)
-    return as_float
+def _number(interval: str, least: float, most: float = math.inf) -> Callable[[str, object], float]:
+    """Return the check of a number in an interval such as "(0, 1]", and within two limits."""
+    allowed = f"a number in the interval {interval}"
+    top = float(interval.strip("()[]").split(", ")[1])
+
+    def check(name: str, value: object) -> float:
+        number = finite_number(name, value, allowed)
+        if not 0 < number <= top or (number == top and not interval.endswith("]")):
+            raise PlanError(name, value, allowed)
+        # The one is mathematics, the other what anybody trains with.
+        if number < least:
+            raise PlanError(name, value, f"at least {least}")
+        if number > most:
+            raise PlanError(
+                name, value, f"at most {most:.0e}".replace("e+0", "e").replace("e+", "e")
+            )
+        return float(number)
+
+    return check
 
 
 def _epochs(name: str, value: object) -> int | float:
-    number = _positive(name, value)
-    if number > LARGEST_COUNT:
-        raise PlanError(name, value, f"a number in the interval (0, {LARGEST_COUNT:.0e}]")
-    return int(number) if number.is_integer() else number
-
-
-def _probability(name: str, value: object) -> float:
-    allowed = "a number in the interval (0, 1]"
+    allowed = f"a number in the interval (0, {LARGEST_COUNT:.0e}]".replace("e+", "e")
     number = finite_number(name, value, allowed)
-    if not 0 < number <= 1:
+    if not 0 < number <= LARGEST_COUNT:
         raise PlanError(name, value, allowed)
-    return float(number)
-
-
-def _delta(name: str, value: object) -> float:
-    allowed = "a number in the interval (0, 1)"
-    number = finite_number(name, value, allowed)
-    if not 0 < number < 1:
-        raise PlanError(name, value, allowed)
-    return float(number)
+    return int(number) if number == int(number) else number
 
 
 def _one_of(choices: tuple[str, ...]) -> Callable[[str, object], str]:
@@ -264,12 +261,12 @@ _CHECKS: Final[Mapping[str, Callable[[str, object], Any]]] = MappingProxyType(
     {
         "dataset_size": _count,
         "batch_size": _count,
-        "sampling_probability": _probability,
+        "sampling_probability": _number("(0, 1]", 1e-15),
         "epochs": _epochs,
         "steps": _count,
-        "noise_multiplier": _positive,
-        "clip_norm": _positive,
-        "delta": _delta,
+        "noise_multiplier": _number("(0, inf)", *NOISE_RANGE),
+        "clip_norm": _number("(0, inf)", 1e-100, 1e100),
+        "delta": _number("(0, 1)", 1e-300),
         "sampler": _one_of(SAMPLERS),
         "max_batch_size": _no_cap,
         "neighboring_relation": _one_of(NEIGHBORING_RELATIONS),
