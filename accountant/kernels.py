@@ -23,6 +23,8 @@ ULP = 2.0**-52
 LOG_SQRT_2PI = 0.9189385332046727
 # Above this log phi(a0), phi is held as exp(shift) * number, and "phi - 1" no longer matters.
 SCALED_ABOVE = 20.0
+# Inner grids beyond this are refused: phi is then reported as infinite.
+MOST_INNER_NODES = 2_000_000
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -160,10 +162,13 @@ def inner_grid(
                 shift = half if on_line else 0.0
                 wide = sides * half
                 stretch = growth
+    span = (min(cut, right) - left) / step
+    if not span < MOST_INNER_NODES:
+        return step, left, MOST_INNER_NODES + 1, shift, 0.0
     if cut >= right:
-        return step, left, int((right - left) / step) + 2, shift, 0.0
+        return step, left, int(span) + 2, shift, 0.0
     # The last node lies half a step before the cut (section 3).
-    count = int((cut - left) / step) + 2
+    count = int(span) + 2
     left = cut - (count - 0.5) * step
     u = _log_ratio(p, c, sigma, cut, 0.0).real
     beyond = 0.0
@@ -181,7 +186,7 @@ def mixture_cumulants(
 ) -> tuple[float, float, float, float]:
     """Evaluate log phi(a) for real a: its value, two derivatives, a bound on its error."""
     step, left, count, _, edge = inner_grid(p, c, sigma, cut, a, 0.0, target, False)
-    if count > 2_000_000:
+    if count > MOST_INNER_NODES:
         return np.inf, np.inf, np.inf, np.inf
     us = np.empty(count)
     logw = np.empty(count)
@@ -256,6 +261,17 @@ def mixture_line(
     """
     step, left, total, shift, edge = inner_grid(p, c, sigma, cut, a0, log_phi, target, True)
     scaled = log_phi > SCALED_ABOVE
+    re = np.empty(nodes)
+    im = np.empty(nodes)
+    err = np.empty(nodes)
+    top = np.empty(nodes)
+    if total > MOST_INNER_NODES:
+        # nothing is known of phi but |phi(a0 + it)| <= phi(a0)
+        re[:] = log_phi
+        im[:] = 0.0
+        err[:] = np.inf
+        top[:] = log_phi + 1e-9 * (1.0 + abs(log_phi))
+        return re, im, err, top
     us = np.empty(total, np.complex128)
     logw = np.empty(total, np.complex128)
     count = 0
@@ -299,10 +315,6 @@ def mixture_line(
                 term = np.exp(logw[j] + u) - weights[j] * (1.0 + u)
             linear += term
             drift += abs(term) * (64.0 + abs(logw[j]))
-    re = np.empty(nodes)
-    im = np.empty(nodes)
-    err = np.empty(nodes)
-    top = np.empty(nodes)
     acc_re = np.empty(baby)
     acc_im = np.empty(baby)
     part_re = np.empty(baby)
