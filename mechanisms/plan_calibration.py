@@ -190,9 +190,13 @@ def _largest_batch(plan: "Plan", goal: Target) -> "Plan":
     if tried.meets(size):
         return tried[size]
     if plan.fields.epochs is None:
-        if not tried.meets(1):
-            tried.unreachable()
-        return tried[boundary(tried.cost, 1, size, whole=True)]
+        # From above: a batch much smaller than the answer has a slow tail, and takes seconds.
+        bad, good = size, max(1, size // 16)
+        while not tried.meets(good):
+            if good == 1:
+                tried.unreachable()
+            bad, good = good, max(1, good // 16)
+        return tried[boundary(tried.cost, good, bad, whole=True)]
     if plan.sampler == "fixed_order":
         reason = "what an example costs depends on the epochs, and hardly on the batch"
         raise PlanError("batch_size", None, "given for batches in a fixed order", reason)
