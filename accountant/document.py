@@ -173,6 +173,7 @@ _PREAMBLE: Final = r"""\documentclass{article}
 \usepackage[utf8]{inputenc}
 \usepackage{textcomp}
 \begin{document}
+\sloppy
 """
 
 _LATEX: Final = {
@@ -204,6 +205,7 @@ _LATEX: Final = {
     "\N{LEFT DOUBLE QUOTATION MARK}": r"\textquotedblleft{}",
     "\N{RIGHT DOUBLE QUOTATION MARK}": r"\textquotedblright{}",
 }
+_TEX_LONG: Final = re.compile(r"[^\s\0]{33,}")
 # What the T1 encoding has of Latin letters; pdflatex stops at any other character.
 _LATIN: Final = frozenset(
     "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÐÑÒÓÔÕÖØÙÚÛÜÝÞßàáâãäåæçèéêëìíîïðñòóôõöøùúûüýþÿ"
@@ -230,7 +232,10 @@ def _tex_words(words: str) -> str:
 
 
 def _tex_code(code: str) -> str:
-    return _tex_words(code).replace("'", r"\textquotesingle{}")
+    """Escape a name or a number; long ones, such as hashes, may part anywhere."""
+    words = _TEX_LONG.sub(lambda word: "\0".join(re.findall(".{1,8}", word[0])), code)
+    escaped = "\0".join(map(_tex_words, words.split("\0")))
+    return escaped.replace("'", r"\textquotesingle{}").replace("\0", r"\allowbreak{}")
 
 
 def _tex_character(character: str) -> str:

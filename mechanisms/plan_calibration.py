@@ -207,13 +207,12 @@ def _largest_batch(plan: "Plan", goal: Target) -> "Plan":
         return tried.cost(teeth.first(batch))
 
     scan = teeth.scan()
-    good = next((batch for batch in scan if lowest_cost(batch) <= 0), None)
-    if good is None:
+    below = next((i for i, batch in enumerate(scan) if lowest_cost(batch) <= 0), None)
+    if below is None:
         tried.unreachable()
-    edge = good
-    if good < size:
-        above = scan[scan.index(good) - 1]
-        edge = round(boundary(lowest_cost, good, above, whole=True))
+    edge = scan[below]
+    if below > 0:
+        edge = round(boundary(lowest_cost, edge, scan[below - 1], whole=True))
     first, later = teeth.first(edge), edge
     for _ in range(_TEETH):
         later = teeth.last(later) + 1

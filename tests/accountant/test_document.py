@@ -100,7 +100,7 @@ ALLOWED_CONTROLS = {
     *("texttt", "textbf", "textbackslash", "textasciitilde", "textasciicircum", "textless"),
     *("textgreater", "textbar", "textquotedbl", "textquotesingle", "textasciigrave"),
     *("textquoteright", "textquoteleft", "textquotedblleft", "textquotedblright"),
-    *("varepsilon", "delta", "sigma", "le", "ge", "infty", "times"),
+    *("sloppy", "allowbreak", "varepsilon", "delta", "sigma", "le", "ge", "infty", "times"),
     *"\\{}$&%#_",
 }
 
@@ -139,6 +139,12 @@ def test_latex_keeps_apart_what_would_become_one():
 def test_latex_writes_what_its_fonts_lack_as_code_points():
     assert "U+4E2D" in latex(document("中"))
     assert "é" in latex(document("e\u0301"))
+
+
+def test_latex_may_part_a_hash():
+    source = latex(document("0123456789abcdef" * 4))
+    assert r"\texttt{01234567\allowbreak{}89abcdef\allowbreak{}" in source
+    assert r"\textbf{0123456789abcdef" in source
 
 
 @needs("latex")
