@@ -194,12 +194,12 @@ def defect_list(results: Results) -> str:
         if record.unavailable is not None:
             lines.append(f"- **{record.name}** {record.unavailable}")
             continue
-        said = [
-            f"{task.name}: {complaint}"
-            for task in COMPARED
-            if (complaint := _complaint(record, task.name))
-        ]
-        if said:
+        tasks_with: dict[str, list[str]] = {}
+        for task in COMPARED:
+            if complaint := _complaint(record, task.name):
+                tasks_with.setdefault(complaint, []).append(task.name)
+        if tasks_with:
+            said = (f"{', '.join(names)}: {what}" for what, names in tasks_with.items())
             lines.append(f"- **{record.name}**. " + "; ".join(said))
     return "\n".join(lines) + "\n" if lines else "None.\n"
 

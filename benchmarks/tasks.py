@@ -179,11 +179,11 @@ EPSILON_TASKS = (
     EpsilonTask("T2", MNIST, 1e-5, 2.381596921424816),
     EpsilonTask("T3", VAULTGEMMA, 1.1e-10, 1.7104978318, slow_tail=True),
     EpsilonTask("T4", _single(0.05, 0.5, 10_000), 1e-6, 324.2810981595076),
-    EpsilonTask("T5, 1e-10", LONG_RUN, 1e-10, 3.049714706589199),
-    EpsilonTask("T5, 1e-12", LONG_RUN, 1e-12, 3.76703010),
-    EpsilonTask("T5, 1e-15", LONG_RUN, 1e-15, 4.857853892208793),
-    EpsilonTask("T5, 1e-20", LONG_RUN, 1e-20, 6.537362640421002),
-    EpsilonTask("T5, 1e-40", LONG_RUN, 1e-40, 12.83355108146),
+    EpsilonTask("T5 at 1e-10", LONG_RUN, 1e-10, 3.049714706589199),
+    EpsilonTask("T5 at 1e-12", LONG_RUN, 1e-12, 3.76703010),
+    EpsilonTask("T5 at 1e-15", LONG_RUN, 1e-15, 4.857853892208793),
+    EpsilonTask("T5 at 1e-20", LONG_RUN, 1e-20, 6.537362640421002),
+    EpsilonTask("T5 at 1e-40", LONG_RUN, 1e-40, 12.83355108146),
     EpsilonTask("T6", _single(2e-4, 0.6, 100_000), 1e-10, 4.005889621928, slow_tail=True),
     EpsilonTask("T7", _single(1e-4, 0.5, 100_000), 1e-11, 6.611644036203, slow_tail=True),
     EpsilonTask("five phases", FIVE_PHASES, 1e-6),
@@ -203,7 +203,7 @@ STEPS_TASKS = tuple(
 )
 EVENTS_TASKS = tuple(
     EpsilonTask(
-        f"{count} distinct phases",
+        "1 phase" if count == 1 else f"{count} distinct phases",
         Run(tuple(Phase(0.004, 1.0 + 0.01 * i, 20_000 // count) for i in range(count))),
         1e-6,
     )
