@@ -68,7 +68,7 @@ class Composition:
             k0 += n * c0
             k1 += sign * n * c1
             k2 += n * c2
-            error += n * (e + 2.0 * ULP * abs(c0))
+            error += n * (e + 2.0 * ULP * abs(c0) + abs(a) * mixture.ratio_error)
         for scale, n in self.laplaces:
             c0, c1, c2, e = laplace_cumulants(scale, theta)
             k0 += n * c0

@@ -25,6 +25,8 @@ Floats = npt.NDArray[np.float64]
 
 # The declared node budget of one line (section 7): beyond it, the bracket widens instead.
 NODE_BUDGET = 1 << 16
+# Nodes times inner nodes, over all mixtures: some 50 ms.
+WORK_BUDGET = 40_000_000
 # Minus the natural logarithm of the relative size that each of the bracket's error terms aims at;
 # where smoothing widens the bracket anyway, less is asked of the others.
 AIM = 32.0
@@ -156,6 +158,7 @@ class Line:
 
         Returns whether the budget sufficed without smoothing.
         """
+        budget = min(budget, max(256, WORK_BUDGET // self._inner_nodes(composition)))
         counts = [4]
         while counts[-1] < budget:
             counts.append(min(budget, counts[-1] + 1 + counts[-1] // 7))
@@ -190,6 +193,16 @@ class Line:
         self._edges, self._logs = edges[last:], logs[last:]
         return len(good) > 0
 
+    def _inner_nodes(self, composition: Composition) -> int:
+        a = composition.exponent(self.theta)
+        total = 1
+        for mixture, n, cut in composition.cut_mixtures:
+            log_phi = mixture.cumulants(a, 12.0, cut)[0]
+            if not math.isfinite(log_phi):
+                raise ContourError(f"the moment generating function is infinite at {self.theta}")
+            total += mixture.inner_nodes(a, log_phi, AIM + math.log(8.0 * n) + 12.0, cut)
+        return total
+
     def _fill(self, composition: Composition) -> None:
         """Log Phi at every node, summed over the parts, with its error."""
         theta, h, nodes = self.theta, self.step, self.nodes
@@ -207,8 +220,9 @@ class Line:
             re, im, err, top = mixture.line(a, h, nodes, log_phi, target, cut)
             real += n * re
             imag += (-n if composition.add else n) * im
-            error += n * err
-            upper += n * top
+            weights = (abs(a) + t) * mixture.ratio_error
+            error += n * (err + weights)
+            upper += n * (top + weights)
         for scale, n in composition.laplaces:
             re, im, err = laplace_line(scale, theta, t)
             real += n * re

@@ -200,10 +200,16 @@ def _mixture(event: dp_event.MixtureOfGaussiansDpEvent, relation: NeighboringRel
         return Terms()
     if len(support) == 1:
         return Terms(gaussians=Counter({sigma / support[0]: 1}))
-    # the weights' own rounding goes to the smallest sensitivity
-    rest = tuple(weights[value] for value in support[1:])
-    mixture = GaussianMixture(sigma, support, (1.0 - math.fsum(rest), *rest))
-    return Terms(mixtures=Counter({mixture: 1}))
+    return Terms(mixtures=Counter({GaussianMixture(sigma, support, _normal(weights)): 1}))
+
+
+def _normal(weights: dict[float, float]) -> tuple[float, ...]:
+    """The weights with sum 1: a first one that dominates takes the rounding of all."""
+    first, *rest = weights.values()
+    if first >= 0.5:
+        return (1.0 - math.fsum(rest), *rest)
+    total = math.fsum(weights.values())
+    return tuple(weight / total for weight in weights.values())
 
 
 def whole_count(value: object, name: str) -> int:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from accountant.composition import Composition
 from accountant.contour import (
     NODE_BUDGET,
+    SMALLEST,
     ContourError,
     Line,
     log_kernel_peak,
@@ -31,7 +32,9 @@ from accountant.inversion import (
     slow_tail,
     truncate,
 )
+from accountant.kernels import ULP
 from accountant.lattice import lattice_epsilon
+from accountant.losses.gaussian import LARGEST_EPSILON
 
 # A bracket this much narrower than it must be ends the search (relative, in epsilon).
 FINEST = 1e-13
@@ -45,7 +48,7 @@ def epsilon_bracket(composition: Composition, delta: float) -> Bracket:
     search.at_zero()
     if composition.has_closed_form:
         search.by_closed_form()
-    elif search.upper > 0.0:
+    if not search.tight and search.upper > 0.0:
         search.by_contour(SCOUT_BUDGET)
         if not search.tight and search.contour_suffices():
             search.by_contour(NODE_BUDGET)
@@ -55,6 +58,7 @@ def epsilon_bracket(composition: Composition, delta: float) -> Bracket:
             if not search.tight:
                 search.found = 0.0
                 search.by_contour(NODE_BUDGET, depths)
+        search.by_domination()
     return Bracket(search.lower, search.upper, search.tight)
 
 
@@ -110,7 +114,7 @@ class EpsilonSearch:
             high = 1.0
             while bounds(high)[1] > self.delta:
                 low, high = high, 2.0 * high
-                if high > 1e300:
+                if high > 1e300 or (self.composition.mixtures and high > LARGEST_EPSILON):
                     return
         # a proved lower side at low and a proved upper side at high: narrow each to its own edge
         self._edge(low, high, lambda e: bounds(e)[1] <= self.delta)
@@ -197,6 +201,8 @@ class EpsilonSearch:
         if len(composition.mixtures) != 1 or composition.variance > 0.0 or composition.laplaces:
             return 0.0
         ((mixture, n),) = composition.mixtures
+        if self.delta / n < SMALLEST:
+            return 0.0
         alone = EpsilonSearch(replace(composition, mixtures=((mixture, 1),)), self.delta / n)
         alone.by_closed_form()
         return alone.upper
@@ -204,9 +210,27 @@ class EpsilonSearch:
     @property
     def tight(self) -> bool:
         """Whether the bracket is as narrow as promised."""
+        if not math.isfinite(self.upper):
+            return False
         promised = SLOW_WIDTH if self.slow else WIDTH
         narrow = self.upper - self.lower <= promised * self.upper
         return narrow or self.spread <= WIDTH_OF_DELTA
+
+    def by_domination(self) -> None:
+        """A finite upper end, where nothing else has found one.
+
+        A mixture is dominated by its largest shift alone (joint convexity), and a Laplace release
+        adds at most 1/b.
+        """
+        if math.isfinite(self.upper):
+            return
+        composition = self.composition
+        parts = [n * (m.sensitivities[-1] / m.sigma) ** 2 for m, n in composition.mixtures]
+        variance = math.fsum([composition.variance, *parts]) * (1.0 + 8.0 * ULP)
+        gaussian = EpsilonSearch(Composition(variance, (), (), composition.add), self.delta)
+        gaussian.by_closed_form()
+        pure = math.fsum(n / b for b, n in composition.laplaces)
+        self.upper = (gaussian.upper + pure) * (1.0 + 16.0 * ULP)
 
     def _chernoff(self, kept: Composition, theta: float) -> None:
         k, _, _, error = kept.cumulants(theta)

@@ -24,7 +24,7 @@ LOG_SQRT_2PI = 0.9189385332046727
 # Above this log phi(a0), phi is held as exp(shift) * number, and "phi - 1" no longer matters.
 SCALED_ABOVE = 20.0
 # Inner grids beyond this are refused: phi is then reported as infinite.
-MOST_INNER_NODES = 2_000_000
+MOST_INNER_NODES = 200_000
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -65,7 +65,8 @@ def _log_ratio(p: Floats, c: Floats, sigma: float, re: float, im: float) -> comp
                 continue
             d = c[i] / sigma
             s += p[i] * _expm1(complex(d * re - 0.5 * d * d, d * im))
-        return _log1p(s)
+        if s.real > -0.5:
+            return _log1p(s)
     lead = -1e308
     for i in range(len(p)):
         d = c[i] / sigma

@@ -153,6 +153,8 @@ class Lattice:
         upper, plain, third = spectra[0]
         for u, a, d in spectra[1:]:
             upper, plain, third = upper * u, plain * a, third * (a + d) + plain * d
+        if not edge <= self._copies * h:
+            raise LatticeError("the loss is steeper than the lattice resolves")
         self._offset, self._centre_of_cells = edge, centre
         self._loss = 1.01 * loss + 4.0 * size * ULP
         log_scale -= tilt * self._middle

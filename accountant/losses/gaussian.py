@@ -19,6 +19,8 @@ from accountant import kernels
 ULP = kernels.ULP
 # Assumed accuracy of exp, expm1, log, log1p and of the normal tail, in ULP; tests measure it.
 TAIL_ULPS = 64.0
+# Beyond this a single release is left to the contour.
+LARGEST_EPSILON = 600.0
 # Keeps an upper bound above 0 where the truth underflows.
 TINY = 1e-300
 
@@ -51,8 +53,20 @@ class GaussianMixture:
         """Infimum of log dP/dQ: log p_0 if c_0 = 0, else minus infinity."""
         if self.sensitivities[0] > 0.0:
             return -math.inf
+        if self.probabilities[0] < 0.5:
+            return math.log(self.probabilities[0])
         # through the complement, so that log(1 - q) keeps its digits
         return math.log1p(-math.fsum(self.probabilities[1:]))
+
+    @property
+    def ratio_error(self) -> float:
+        """Absolute error of log dP/dQ that the rounding of the weights causes.
+
+        None where the first weight is at least half: it is then never used, but is by definition
+        what the others leave.
+        """
+        held = self.sensitivities[0] == 0.0 and self.probabilities[0] >= 0.5
+        return 0.0 if held else 4.0 * ULP * len(self.probabilities)
 
     def cut_at(self, log_mass: float) -> float:
         """A point xi beyond which P has at most mass exp(log_mass)."""
@@ -89,6 +103,13 @@ class GaussianMixture:
         )
         return result
 
+    def inner_nodes(self, a: float, log_phi: float, target: float, cut: float) -> int:
+        """Number of inner nodes that ``line`` will use."""
+        found: tuple[float, float, int, float, float] = kernels.inner_grid(
+            self._p, self._c, self.sigma, cut, a, log_phi, target, True
+        )
+        return found[2]
+
     def envelope(self, a: float, log_phi: float, edges: Floats, cut: float) -> Floats:
         """Upper bounds of log|phi(a+it)/phi(a)| on the shells between the edges, and beyond."""
         result: Floats = kernels.mixture_envelope(
@@ -102,9 +123,9 @@ class GaussianMixture:
         ``delta = sup_A P(A) - e^eps Q(A)`` (or with P and Q exchanged, ``add``); the supremum is
         attained at a threshold on x because the loss increases in x.
         """
-        if epsilon > 700.0:
-            # e^eps is no double there; the largest delta is at the smallest epsilon
-            return 0.0, self.delta(700.0, add)[1]
+        if epsilon > LARGEST_EPSILON:
+            # e^eps is hardly a double there; delta decreases
+            return 0.0, self.delta(LARGEST_EPSILON, add)[1]
         sign = -1.0 if add else 1.0
         loss = sign * epsilon
         if loss <= self.smallest_loss():
@@ -139,11 +160,11 @@ class GaussianMixture:
         if len(self.sensitivities) == 2 and self.sensitivities[0] == 0.0:
             q, c = self.probabilities[1], self.sensitivities[1]
             # log((e^loss - 1 + q)/q)
-            ratio = (
-                loss - math.log(q) + math.log1p((q - 1.0) * math.exp(-loss))
-                if loss > 1.0
-                else math.log1p(math.expm1(loss) / q)
-            )
+            if loss > 1.0:
+                ratio = loss - math.log(q) + math.log1p((q - 1.0) * math.exp(-loss))
+            else:
+                # next to the smallest loss rounding may leave the domain; any threshold is valid
+                ratio = math.log1p(max(math.expm1(loss) / q, -1.0 + ULP))
             return ratio * s2 / c + 0.5 * c
         low, high = -1.0, 1.0
         while self._loss(low) > loss:
@@ -162,8 +183,10 @@ class GaussianMixture:
 
     def _loss(self, x: float) -> float:
         y = (x * self._c - 0.5 * self._c * self._c) / (self.sigma * self.sigma)
-        if y[-1] < 300.0:
-            return math.log1p(float(self._p @ np.expm1(y)))
+        if y.max() < 300.0:
+            excess = float(self._p @ np.expm1(y))
+            if excess > -0.5:
+                return math.log1p(excess)
         return float(special.logsumexp(y, b=self._p))
 
 
@@ -177,7 +200,10 @@ def gaussian_delta(variance: float, epsilon: float) -> tuple[float, float]:
     d1 = epsilon / mu - 0.5 * mu
     d2 = epsilon / mu + 0.5 * mu
     if d1 < -20.0:
-        first, second = float(special.ndtr(-d1)), math.exp(epsilon + special.log_ndtr(-d2))
+        first, second = (
+            float(special.ndtr(-d1)),
+            math.exp(min(0.0, epsilon + special.log_ndtr(-d2))),
+        )
         error = ULP * (TAIL_ULPS + 4.0 * d1 * d1 + 4.0 * d2 * d2)
         value = first - second
         slack = error * (first + second)
