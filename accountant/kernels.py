@@ -24,7 +24,7 @@ LOG_SQRT_2PI = 0.9189385332046727
 # Above this log phi(a0), phi is held as exp(shift) * number, and "phi - 1" no longer matters.
 SCALED_ABOVE = 20.0
 # Inner grids beyond this are refused: phi is then reported as infinite.
-MOST_INNER_NODES = 200_000
+MOST_INNER_NODES = 60_000
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
