@@ -10,12 +10,14 @@ from accountant.adapters.dp_accounting import Accountant
 from accountant.bounds import Bounds
 from accountant.calibration import calibrate
 from accountant.errors import CalibrationError, IncompatibleLossError, UnsupportedEventError
+from accountant.guarantee import Guarantee
 from accountant.privacy_loss import PrivacyLoss, privacy_loss
 
 __all__ = [
     "Accountant",
     "Bounds",
     "CalibrationError",
+    "Guarantee",
     "IncompatibleLossError",
     "PrivacyLoss",
     "UnsupportedEventError",
