@@ -5,6 +5,7 @@ point by point, are worked out in threads of their own: the script that draws th
 that the next change of an input is heard at once, and a run that it interrupted loses nothing.
 """
 
+import sys
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,7 +32,11 @@ T = TypeVar("T")
 # The engine's kernels let go of Python's lock, so that an answer does not wait for a curve.
 ANSWERS: Final = ThreadPoolExecutor(max_workers=2, thread_name_prefix="answers")
 CURVES: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="curves")
-_PATIENCE: Final = 0.05  # seconds between two looks at whether an input has changed
+_PATIENCE: Final = 0.02  # seconds between two looks at whether an input has changed
+
+# Drawing a page lets go of Python's lock at every message to the browser, and a worker that
+# calculates keeps it for this long (5 ms by default): dozens of messages would make that felt.
+sys.setswitchinterval(0.0005)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,7 @@
-"""What can be taken away: the plan, its statement, the points of the curves."""
+"""What can be taken away: the plan, its statement, the points of the curves.
+
+A file is written when somebody asks for it, not at every change of an input.
+"""
 
 import csv
 import io
@@ -23,10 +26,9 @@ def show_downloads(plan: Plan) -> None:
     def said(form: Literal["markdown", "latex"]) -> str:
         return statement(plan.guarantee(), form)
 
-    # A statement is written when it is asked for, not at every change of an input.
-    files: tuple[tuple[str, str | Callable[[], str], str, str], ...] = (
-        ("Plan, JSON", plan.to_json(), "plan.json", "application/json"),
-        ("Plan, YAML", plan.to_yaml(), "plan.yaml", "application/yaml"),
+    files: tuple[tuple[str, Callable[[], str], str, str], ...] = (
+        ("Plan, JSON", plan.to_json, "plan.json", "application/json"),
+        ("Plan, YAML", plan.to_yaml, "plan.yaml", "application/yaml"),
         ("Statement, Markdown", partial(said, "markdown"), "statement.md", "text/markdown"),
         ("Statement, LaTeX", partial(said, "latex"), "statement.tex", "application/x-tex"),
     )
@@ -37,7 +39,7 @@ def show_downloads(plan: Plan) -> None:
     st.caption("Each chart saves as PNG with the camera at its corner, its points as CSV.")
 
 
-def download_csv(place: DeltaGenerator, content: str, name: str) -> None:
+def download_csv(place: DeltaGenerator, content: Callable[[], str], name: str) -> None:
     """Draw, in a place, the button that downloads a chart's points."""
     place.download_button(
         "CSV",

@@ -1,6 +1,6 @@
 """The entries of a plan, in the sidebar: plain words, exact numbers, a slider beside each."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -67,6 +67,7 @@ def show_entries(question: Question) -> Unknown | None:
     st.segmented_control(
         LABELS["solve"],
         CHOICES["solve"],
+        default=draft.solve,
         format_func=lambda option: SOLVE_FOR[option],
         help=HELP["solve"],
         required=True,
@@ -125,36 +126,30 @@ def _number(name: str, question: Question, slider: bool = True, labelled: bool =
     """Draw an entry, and beside it a slider that writes into it."""
     label = LABELS[name]
     shown: Literal["visible", "collapsed"] = "visible" if labelled else "collapsed"
+    text = getattr(current().draft, name)
     arguments = {"help": HELP[name], "max_chars": 40, "label_visibility": shown, **bind(name)}
     with st.container(key=f"row.{name}", gap=None):
         if slider:
             align: Literal["bottom", "center"] = "bottom" if labelled else "center"
             left, right = st.columns((4, 5), gap="medium", wrap=False, vertical_alignment=align)
-            left.text_input(label, **arguments)
+            left.text_input(label, text, **arguments)
             with right:
                 _slider(name)
         else:
-            st.text_input(label, **arguments)
+            st.text_input(label, text, **arguments)
         _fault(name, question)
 
 
 def _slider(name: str) -> None:
     offered, low, high = SLIDERS[name]
     options, here = _with_entry(offered, getattr(current().draft, name))
-    key = f"slider.{name}"
-    if st.session_state.get(key) != here:
-        st.session_state[key] = here
-
-    def moved() -> None:
-        current().change(**{name: st.session_state[key]})
-
     with st.container(gap=None):
         st.select_slider(
             f"{LABELS[name]}, from {options[0]} ({low}) to {options[-1]} ({high})",
             options,
-            key=key,
-            on_change=moved,
+            here,
             label_visibility="collapsed",
+            **bind(name, "slider"),
         )
         with st.container(horizontal=True, horizontal_alignment="distribute", wrap=False):
             st.caption(low, width="content")
@@ -162,7 +157,10 @@ def _slider(name: str) -> None:
 
 
 def _with_entry(options: tuple[str, ...], text: str) -> tuple[tuple[str, ...], str]:
-    """Put what was typed in its place among a slider's options, and return it as its position."""
+    """Put what was typed in its place among a slider's options, and return the slider's position.
+
+    What cannot stand among them leaves the slider at its first option.
+    """
     try:
         typed = float(parse_number(text))
     except EntryError:
@@ -170,16 +168,14 @@ def _with_entry(options: tuple[str, ...], text: str) -> tuple[tuple[str, ...], s
     if not typed > 0:
         return options, options[0]
     values = [float(parse_number(option)) for option in options]
-    index = bisect_left(values, typed)
-    if index < len(options) and values[index] == typed:
-        return options, options[index]
-    return (*options[:index], text.strip(), *options[index:]), text.strip()
+    below, above = options[: bisect_left(values, typed)], options[bisect_right(values, typed) :]
+    return (*below, text, *above), text
 
 
 def _either(switch: str, question: Question) -> None:
     """Draw an entry that can be given in two ways, and the switch between them."""
-    key = f"entry.{switch}"
     arguments = bind(switch)
+    key = arguments["key"]
     record: Callable[[], None] = arguments.pop("on_change")
 
     def changed() -> None:
@@ -196,6 +192,7 @@ def _either(switch: str, question: Question) -> None:
     st.segmented_control(
         LABELS[switch],
         CHOICES[switch],
+        default=name,
         format_func=lambda option: SAID[option],
         help=HELP[name],
         required=True,
@@ -241,6 +238,7 @@ def _choice(name: str, question: Question) -> None:
     st.selectbox(
         LABELS[name],
         CHOICES[name],
+        CHOICES[name].index(getattr(current().draft, name)),
         format_func=lambda option: SAID.get(option) or ASSUMED[name],
         help=HELP[name],
         **bind(name),
@@ -251,6 +249,7 @@ def _choice(name: str, question: Question) -> None:
 def _text(name: str, assumed: str, question: Question) -> None:
     st.text_input(
         LABELS[name],
+        getattr(current().draft, name),
         help=HELP[name],
         placeholder=f"not stated ({assumed})",
         max_chars=100,

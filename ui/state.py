@@ -8,6 +8,7 @@ that a reload loses nothing, the back button undoes, and whoever gets the link s
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import count
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -29,6 +30,8 @@ __all__ = [
     "session",
     "spoken",
 ]
+
+_FRESH: Final = count()  # numbers for keys that no widget has had
 
 _NUMBERS: Final = (
     "dataset_size",
@@ -160,6 +163,7 @@ class Session:
     pinned: Draft | None = None
     complaints: tuple[str, ...] = ()
     address: Mapping[str, str] | None = None  # the link that was last written to the address bar
+    keys: dict[tuple[str, str], str] = field(default_factory=dict)  # of the widgets; see `bind`
 
     def change(self, **changes: str) -> None:
         """Change some of the draft's text."""
@@ -213,18 +217,22 @@ def current() -> Session:
     return mine
 
 
-def bind(name: str) -> dict[str, Any]:
+def bind(name: str, kind: str = "entry") -> dict[str, Any]:
     """Return the arguments that tie a widget to a field of the draft.
 
-    The widget's value is set only where it differs: setting it always would overwrite what is being
-    typed while a run is under way.
+    While a widget and the draft agree the widget keeps its key, and with it the keyboard's focus.
+    Where the draft was changed by something else (a slider, a button, a link), the widget is made
+    anew, under a new key. It is never told a new value: as long as the browser has not heard of
+    that, everything it sends says the old value again, and that would look like another change.
     """
-    key = f"entry.{name}"
-    text = getattr(current().draft, name)
-    if st.session_state.get(key) != text:
-        st.session_state[key] = text
+    mine, text = current(), getattr(current().draft, name)
+    key = mine.keys.get((kind, name))
+    if key is None or st.session_state.get(key) != text:
+        key = mine.keys[kind, name] = f"{kind}.{name}.{next(_FRESH)}"
 
     def changed() -> None:
-        current().change(**{name: st.session_state[key] or ""})
+        if mine.keys.get((kind, name)) != key:
+            return  # the browser has not heard yet that this widget was replaced
+        mine.change(**{name: st.session_state[key] or ""})
 
     return {"key": key, "on_change": changed}

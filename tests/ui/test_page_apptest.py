@@ -1,5 +1,6 @@
 """The page, run by Streamlit's own test driver: no browser, every branch."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -25,13 +26,26 @@ def checked(app):
     return app
 
 
+def widget(app, kind, name):
+    """The widget that is bound to a field; its key has a number that changes with every new one."""
+    (found,) = (w for w in app.get(kind) if w.key and re.fullmatch(rf"{name}\.\d+", w.key))
+    return found
+
+
+def entry(app, name):
+    return widget(app, "text_input", f"entry.{name}")
+
+
 def type_in(app, name, text):
-    return checked(app.text_input(key=f"entry.{name}").set_value(text).run())
+    return checked(entry(app, name).set_value(text).run())
 
 
 def choose(app, name, option):
-    widget = next(w for w in app.get("button_group") if w.key == f"entry.{name}")
-    return checked(widget.set_value(option).run())
+    return checked(widget(app, "button_group", f"entry.{name}").set_value(option).run())
+
+
+def select(app, name, option):
+    return checked(widget(app, "selectbox", f"entry.{name}").set_value(option).run())
 
 
 def press(app, label):
@@ -92,11 +106,11 @@ def test_what_is_typed_is_answered(page):
 
 
 def test_a_slider_writes_into_its_entry_and_the_entry_moves_the_slider(page):
-    page = checked(page.select_slider(key="slider.noise_multiplier").set_value("2").run())
-    assert page.text_input(key="entry.noise_multiplier").value == "2"
+    page = checked(widget(page, "select_slider", "slider.noise_multiplier").set_value("2").run())
+    assert entry(page, "noise_multiplier").value == "2"
     assert page.query_params["noise_multiplier"] == "2"
     page = type_in(page, "noise_multiplier", "0.614")
-    slider = page.select_slider(key="slider.noise_multiplier")
+    slider = widget(page, "select_slider", "slider.noise_multiplier")
     assert slider.value == "0.614"
     assert slider.options.index("0.6") + 1 == slider.options.index("0.614")
 
@@ -106,7 +120,7 @@ def test_nonsense_gets_one_sentence_and_keeps_what_was_typed(page):
     assert title(page) == "No answer yet"
     assert len(page.error) == 1
     assert "sixty thousand" in page.error[0].value
-    assert page.text_input(key="entry.dataset_size").value == "sixty thousand"
+    assert entry(page, "dataset_size").value == "sixty thousand"
     assert not charts(page)
     page = type_in(page, "dataset_size", "60_000")
     assert "2.382" in title(page)
@@ -151,16 +165,16 @@ def test_a_target_out_of_reach_says_what_is_reachable():
 
 def test_the_other_way_of_saying_the_same_starts_from_the_same_run(page):
     page = choose(page, "length_in", "steps")
-    assert page.text_input(key="entry.steps").value == "14,063"
+    assert entry(page, "steps").value == "14,063"
     assert "2.382" in title(page)
     page = choose(page, "batch_in", "sampling_probability")
-    assert float(page.text_input(key="entry.sampling_probability").value) == 256 / 60_000
+    assert float(entry(page, "sampling_probability").value) == 256 / 60_000
     assert "2.382" in title(page)
 
 
 def test_the_suggested_delta_can_be_taken(page):
     page = press(page, "Suggested: 5e-6")
-    assert page.text_input(key="entry.delta").value == "5e-6"
+    assert entry(page, "delta").value == "5e-6"
     assert "δ = 5e-6" in title(page)
     assert not [button for button in page.button if button.label.startswith("Suggested")]
 
@@ -178,7 +192,7 @@ def test_a_delta_above_one_in_n_is_a_warning_with_a_reason_and_a_mend(page):
 
 
 def test_an_unstated_sampler_is_a_warning_and_can_be_stated(page):
-    page = checked(page.selectbox(key="entry.sampler").set_value("").run())
+    page = select(page, "sampler", "")
     (warning,) = page.warning
     assert "shuffle" in warning.value
     assert "2.382" in title(page)
@@ -187,7 +201,7 @@ def test_an_unstated_sampler_is_a_warning_and_can_be_stated(page):
 
 
 def test_a_run_that_shuffles_is_never_accounted_as_poisson(page):
-    page = checked(page.selectbox(key="entry.sampler").set_value("").run())
+    page = select(page, "sampler", "")
     page = press(page, "It shuffles")
     assert title(page) == "No answer yet"
     page = press(page, "Choose “Zero out one”")
@@ -229,7 +243,7 @@ def test_a_link_restores_everything():
     first = run(**link)
     again = dict(first.query_params)
     assert again == link
-    assert first.text_input(key="entry.delta").value == "1.1e-6"
+    assert entry(first, "delta").value == "1.1e-6"
     assert len(first.table) == 1
     assert title(first) == title(run(**again))
 

@@ -136,7 +136,7 @@ def _training(found: Outlook, pinned: Outlook | None) -> None:
         curves.append(Curve(PINNED, _costs(pinned, status)))
     chart = training_chart(curves)
     _draw(chart)
-    download_csv(status, training_csv(curves), chart.name)
+    download_csv(status, partial(training_csv, curves), chart.name)
 
 
 def _costs(found: Outlook, status: DeltaGenerator) -> Sequence[Cost]:
@@ -178,7 +178,7 @@ def _frontier(found: Outlook, pinned: Outlook | None) -> None:
     for column, chart in zip(st.columns(2, gap="medium"), charts, strict=True):
         with column:
             _draw(chart)
-    download_csv(status, frontier_csv(frontier), "frontier")
+    download_csv(status, partial(frontier_csv, frontier), "frontier")
 
 
 def _advice(saved: float) -> str:
