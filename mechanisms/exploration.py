@@ -222,7 +222,7 @@ def concerns(plan: Plan) -> Iterator[Concern]:
         better = suggested_delta(size)
         yield Concern(
             "delta",
-            f"δ is above 1/N = {1 / size:.2g}.",
+            f"δ is above 1/N = {written(float(f'{1 / size:.2g}'))}.",
             "A mechanism that publishes one example chosen at random would pass this test. "
             "Choose δ well below one in the number of examples.",
             ((f"Use δ = {written(better)}", better),),
@@ -239,5 +239,8 @@ def concerns(plan: Plan) -> Iterator[Concern]:
 
 def written(value: float) -> str:
     """Write a number in the shortest way that reads back the same: 5e-6, not 5e-06, and 3."""
-    mantissa, mark, exponent = repr(value).partition("e")
-    return f"{mantissa}e{int(exponent)}" if mark else mantissa.removesuffix(".0")
+    text = f"{Decimal(repr(value)).normalize():e}" if abs(value) < 1e-3 else repr(value)
+    mantissa, mark, exponent = text.partition("e")
+    if not mark or not int(exponent):
+        return mantissa.removesuffix(".0")
+    return f"{mantissa}e{int(exponent)}"

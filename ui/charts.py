@@ -53,7 +53,13 @@ def camera(chart: Chart) -> dict[str, Any]:
     return {
         "displaylogo": False,
         "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"],
-        "toImageButtonOptions": {"format": "png", "filename": chart.name, "scale": 3},
+        "toImageButtonOptions": {
+            "format": "png",
+            "filename": chart.name,
+            "width": 800,
+            "height": 480,
+            "scale": 3,
+        },
         "showSendToCloud": False,
         "plotlyServerURL": "",
     }
@@ -63,7 +69,8 @@ def _quiet(figure: go.Figure, height: int) -> go.Figure:
     figure.update_layout(
         height=height,
         margin={"l": 8, "r": 8, "t": 34, "b": 8},
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "title": None},
+        # Below, where the buttons that Plotly shows at the top do not cover it.
+        legend={"orientation": "h", "x": 0, "y": -0.26, "yanchor": "top", "title": None},
         hovermode="x unified",
     )
     return figure

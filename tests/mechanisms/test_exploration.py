@@ -182,7 +182,15 @@ def test_a_small_epsilon_is_no_concern():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(5e-06, "5e-6"), (1.1e-10, "1.1e-10"), (0.614, "0.614"), (1e22, "1e22"), (3.0, "3")],
+    [
+        (5e-06, "5e-6"),
+        (1.1e-10, "1.1e-10"),
+        (0.614, "0.614"),
+        (1e22, "1e22"),
+        (3.0, "3"),
+        (1e-4, "1e-4"),
+        (0.0, "0"),
+    ],
 )
 def test_numbers_are_written_short_and_read_back(value, text):
     assert written(value) == text

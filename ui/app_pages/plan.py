@@ -23,7 +23,7 @@ from ui.charts import Chart, Curve, Scenario, camera, frontier_charts, training_
 from ui.comparison import show_comparison
 from ui.downloads import download_csv, frontier_csv, show_downloads, training_csv
 from ui.drafts import CHOICES
-from ui.entries import escaped, percent_up, rounded_up
+from ui.entries import escaped, rounded_up
 from ui.headline import show_headline
 from ui.state import Question, current, question
 from ui.words import SAID
@@ -171,7 +171,7 @@ def _frontier(found: Outlook, pinned: Outlook | None) -> None:
             report()
     own = tuple(frontier.get(found.plan.epochs or 0, ()))
     saved = noise_saved_by_doubling(found.plan, own)
-    if saved is not None:
+    if saved is not None and saved > 0:
         st.markdown(_advice(saved))
     other = None if pinned is None else Scenario(PINNED, pinned.plan)
     charts = frontier_charts(frontier, found.upper, Scenario(MINE, found.plan), other)
@@ -184,7 +184,7 @@ def _frontier(found: Outlook, pinned: Outlook | None) -> None:
 def _advice(saved: float) -> str:
     return (
         "What decides utility is the noise-to-batch ratio, the noise left in the average gradient. "
-        f"Doubling the batch at the same epochs and ε would cut it by {percent_up(saved)}."
+        f"Doubling the batch at the same epochs and ε would cut it by about {saved:.0%}."
     )
 
 
