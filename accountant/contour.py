@@ -283,7 +283,9 @@ class Line:
         error = scale * (rounding + self._truncation)
         estimate = scale * unit * total
         below = math.exp(-log_expm1(2.0 * math.pi * theta / h))
-        above = np.zeros_like(estimate)
+        # no alias above the largest loss; short of it, nothing was bounded
+        ahead = epsilons + 2.0 * math.pi / h
+        above = np.where(ahead >= self._composition.largest_loss, 0.0, math.inf)
         if math.isfinite(self._alias_theta):
             start = self._alias_above(0.0, self._alias_theta, self._alias_k)
             above = np.exp(np.minimum(start - self._alias_theta * epsilons, 700.0))
@@ -298,6 +300,10 @@ class Line:
         )
         lower = estimate - error - (below + above + gap) * (1.0 + 1e-9)
         lower = np.maximum(0.0, lower * (1.0 - 4.0 * ULP))
+        # Far from the line's own epsilon the scale is no double, or the sum is lost in its error.
+        usable = (log_scale < 690.0) & np.isfinite(estimate + error) & (upper > 0.0)
+        lower = np.where(usable, np.minimum(lower, upper), 0.0)
+        upper = np.where(usable, upper, 1.0)
         return lower, upper, estimate - 0.5 * gap, scale * unit * tail
 
 

@@ -11,6 +11,8 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
+
 from accountant.composition import Composition
 from accountant.contour import (
     NODE_BUDGET,
@@ -59,6 +61,9 @@ def epsilon_bracket(composition: Composition, delta: float) -> Bracket:
                 search.found = 0.0
                 search.by_contour(NODE_BUDGET, depths)
         search.by_domination()
+    if search.lower > search.upper:
+        # two proofs that contradict each other would be a fault: keep what is safe to publish
+        return Bracket(0.0, max(search.lower, search.upper), False)
     return Bracket(search.lower, search.upper, search.tight)
 
 
@@ -192,7 +197,8 @@ class EpsilonSearch:
         self.slow = True
         for guess in (self._one_release_of(), self.found, math.sqrt(self.lower * self.upper)):
             if 0.0 < guess < math.inf and not self.tight:
-                lower, upper = lattice_epsilon(self.composition, self.delta, guess)
+                with np.errstate(all="ignore"):
+                    lower, upper = lattice_epsilon(self.composition, self.delta, guess)
                 self.lower, self.upper = max(self.lower, lower), min(self.upper, upper)
 
     def _one_release_of(self) -> float:

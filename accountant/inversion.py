@@ -57,6 +57,8 @@ class Bracket:
 def delta_bracket(composition: Composition, epsilon: float) -> Bracket:
     """Proved bounds on delta(epsilon), epsilon >= 0, for one direction."""
     found = delta_from_contour(composition, epsilon, SCOUT_BUDGET)
+    if composition.has_closed_form:
+        return found
     if not found.tight:
         found = meet(found, delta_from_lattice(composition, epsilon, found), SLOW_WIDTH)
     if not found.tight:
@@ -75,7 +77,8 @@ def delta_from_lattice(composition: Composition, epsilon: float, known: Bracket)
     log_delta = math.log(max(known.upper, SMALLEST))
     for _ in range(3):
         try:
-            proved = Lattice(composition, epsilon, log_delta).certify(epsilon)
+            with np.errstate(all="ignore"):
+                proved = Lattice(composition, epsilon, log_delta).certify(epsilon)
         except LatticeError:
             break
         known = meet(known, Bracket(proved.lower, proved.upper, False), SLOW_WIDTH)

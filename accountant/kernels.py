@@ -238,7 +238,7 @@ def mixture_cumulants(
     mean = m1 / (1.0 + m0)
     error = 2.0 * ULP * (scale + abs(a) * drift)
     error += (1.0 + abs(a)) * (8.0 * max(1.0, 1.0 + m0) * math.exp(-target) + edge)
-    error = error / (1.0 + m0) + 4.0 * ULP * abs(m0)
+    error = error / (1.0 + m0) + 4.0 * ULP * abs(math.log1p(m0))
     return math.log1p(m0), mean, m2 / (1.0 + m0) - mean * mean, error
 
 

@@ -8,11 +8,14 @@ the second order.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
 from accountant.composition import Composition
 from accountant.contour import ContourError, Line, saddle_at, saddle_width
+from accountant.epsilon_search import epsilon_bracket
 
 Floats = npt.NDArray[np.float64]
 
@@ -20,6 +23,8 @@ Floats = npt.NDArray[np.float64]
 SPACING = 2.0
 LARGEST_LINES = 64
 GRID = 24
+# Deltas of the supporting lines that are tried where no threshold is found.
+SUPPORTS = (0.9, 0.5, 0.2, 0.05, 1e-2, 1e-3, 1e-5)
 # Logarithm of the probability that may be charged to the bounds instead of being computed.
 LOG_LOST = -75.0
 
@@ -62,8 +67,23 @@ def smallest_fnr(forward: Composition, backward: Composition, fpr: Floats) -> Fl
             delta = left.upper_delta(e)
             value = np.exp(-e) * ((1.0 - rest) - delta) * (1.0 - 4e-16)
             best[~low] = np.maximum(best[~low], value)
+    poor = best <= 0.0
+    if np.any(poor):
+        best[poor] = np.maximum(best[poor], _by_supports(forward, backward, alpha[poor]))
     result[inside] = np.clip(best - 2e-16, 0.0, 1.0 - fpr[inside])
     return result
+
+
+def _by_supports(forward: Composition, backward: Composition, alpha: Floats) -> Floats:
+    """The bound from a few points (epsilon, delta), where no threshold was found."""
+    best = np.zeros(alpha.shape)
+    for delta in SUPPORTS:
+        ahead = epsilon_bracket(forward, delta).upper
+        if ahead < 700.0:
+            best = np.maximum(best, 1.0 - delta - math.exp(ahead) * alpha * (1.0 + 1e-15))
+        behind = epsilon_bracket(backward, delta).upper
+        best = np.maximum(best, math.exp(-behind) * (1.0 - alpha - delta) * (1.0 - 4e-16))
+    return best
 
 
 def log_of_tail(epsilon: Floats, delta: Floats, fall: Floats) -> Floats:
@@ -128,6 +148,8 @@ class _Side:
             grid, values = np.append(grid, more), np.append(values, found)
         keep = np.isfinite(values)
         grid, values = grid[keep], values[keep]
+        if not len(grid):
+            return [np.zeros(targets.shape)]
         # decreasing in epsilon; the running minimum removes rounding's ripples
         values = np.minimum.accumulate(values)
         first = np.interp(-targets, -values, grid)

@@ -200,14 +200,12 @@ def gaussian_delta(variance: float, epsilon: float) -> tuple[float, float]:
     d1 = epsilon / mu - 0.5 * mu
     d2 = epsilon / mu + 0.5 * mu
     if d1 < -20.0:
-        first, second = (
-            float(special.ndtr(-d1)),
-            math.exp(min(0.0, epsilon + special.log_ndtr(-d2))),
-        )
-        error = ULP * (TAIL_ULPS + 4.0 * d1 * d1 + 4.0 * d2 * d2)
-        value = first - second
-        slack = error * (first + second)
-        return max(0.0, value - slack), min(1.0, max(0.0, value) + slack)
+        first = float(special.ndtr(-d1))
+        exponent = min(0.0, epsilon + float(special.log_ndtr(-d2)))
+        second = math.exp(exponent)
+        # first is 1 but for its own rounding; second is below e^-200, relative errors and all
+        slack = TAIL_ULPS * ULP + second * ULP * (TAIL_ULPS + 8.0 * (d2 * d2 + epsilon))
+        return max(0.0, first - second - slack), min(1.0, first - second + slack)
     root = math.sqrt(0.5)
     first = float(special.erfcx(d1 * root))
     second = float(special.erfcx(d2 * root))
