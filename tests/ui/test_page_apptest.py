@@ -270,7 +270,7 @@ def test_markup_in_a_link_stays_text():
 @pytest.mark.parametrize(
     "changes",
     [
-        {"noise_multiplier": "0.2", "epochs": "1"},
+        {"noise_multiplier": "0.35", "epochs": "1"},
         {"noise_multiplier": "1e6"},
         {"delta": "1e-300"},
         {"dataset_size": "1", "batch_size": "1", "epochs": "1"},
