@@ -278,8 +278,9 @@ def summary(tallies: dict[str, Tally]) -> str:
         times = sorted(tally.seconds)
         lines.append(
             f"{region:34}{tally.configs:8}{tally.enclosures:9}"
-            f"{tally.zero / tally.brackets:7.1%}{tally.precise / tally.brackets:7.1%}"
-            f"{tally.loose / tally.brackets:7.1%}{1e3 * times[len(times) // 2]:11.2f}"
+            f"{tally.zero / max(tally.brackets, 1):7.1%}"
+            f"{tally.precise / max(tally.brackets, 1):7.1%}"
+            f"{tally.loose / max(tally.brackets, 1):7.1%}{1e3 * times[len(times) // 2]:11.2f}"
             f"{1e3 * times[-1]:9.1f}"
         )
     return "\n".join(lines)
@@ -309,6 +310,9 @@ def main() -> int:
             tally.loose += not bounds.tight
             tally.zero += bounds.upper == 0
             tally.precise += bounds.upper - bounds.lower <= 1e-9 * bounds.upper
+        done = sum(one.configs for one in tallies.values())
+        if done % 500 == 0:
+            print(f"{done} done, {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
         for violation in outcome.violations:
             violations += 1
             print(violation, flush=True)

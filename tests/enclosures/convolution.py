@@ -28,7 +28,7 @@ import math
 from flint import acb, arb, ctx
 
 from tests.enclosures.closed_forms import gaussian_delta, ratio, threshold, upper_tail
-from tests.enclosures.pairs import Composition, Exact, Laplace, Mixture, ball
+from tests.enclosures.pairs import Composition, Exact, Laplace, Mixture, ball, width
 
 
 def _tail(z: acb) -> acb:
@@ -132,6 +132,15 @@ def laplace_with_gaussians(lam: arb, mu: arb, eps: arb, digits: int) -> arb:
 
 def convolved(composition: Composition, epsilon: Exact, digits: int = 30) -> arb:
     """Delta at epsilon of two Poisson-subsampled Gaussians, or of one Laplace with Gaussians."""
+    tried = digits
+    while True:  # the integrals are cut off absolutely, delta is wanted relatively
+        value = _convolved(composition, epsilon, tried)
+        if width(value) < 10.0**-digits or tried > 8 * digits:
+            return value
+        tried *= 2
+
+
+def _convolved(composition: Composition, epsilon: Exact, digits: int) -> arb:
     pairs = [pair for pair, count in composition.terms for _ in range(min(count, 3))]
     removing = composition.direction == "remove"
     with ctx.workprec(8 * digits + 64):

@@ -1,0 +1,9 @@
+"""A seeded sample of the sweep over random configurations (``python -m tests.sweep``)."""
+
+from tests.sweep import sweep
+
+
+def test_a_sample_of_random_configurations(seed: int) -> None:
+    outcomes = list(sweep(200, seed, enclose_every=2))
+    assert [violation for outcome in outcomes for violation in outcome.violations] == []
+    assert sum(outcome.enclosed for outcome in outcomes) >= 50
