@@ -158,7 +158,8 @@ class Line:
 
         Returns whether the budget sufficed without smoothing.
         """
-        budget = min(budget, max(256, WORK_BUDGET // self._inner_nodes(composition)))
+        inner = self._inner_nodes(composition)
+        budget = min(budget, max(256, WORK_BUDGET // inner))
         counts = [4]
         while counts[-1] < budget:
             counts.append(min(budget, counts[-1] + 1 + counts[-1] // 7))
@@ -183,13 +184,16 @@ class Line:
             # Section 6: with smoothing any number of nodes suffices.  Its cost in epsilon is
             # smoothing * theta; 1e-9 of epsilon is enough, the budget may allow less.
             wish = 1e-9 * max(epsilon, 1e-3) / (1.0 + self.theta)
+            # every shell that is left out must be small, not just the first
+            excess = logs - np.log(math.pi * edges) - aim + 4.0
+            need = 2.0 * np.maximum(0.0, excess) / edges**2
+            need = np.maximum.accumulate(need[::-1])[::-1]
             for last in range(len(counts)):
-                excess = logs[last] - math.log(math.pi * edges[last]) - aim
-                need = 2.0 * max(0.0, excess) / edges[last] ** 2
-                self.smoothing = max(need - composition.variance, 1e-300)
+                self.smoothing = max(float(need[last]) - composition.variance, 1e-300)
                 if self.smoothing <= wish:
                     break
         self.nodes = counts[last] + 1
+        self.work = self.nodes * inner
         self._edges, self._logs = edges[last:], logs[last:]
         return len(good) > 0
 

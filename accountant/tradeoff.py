@@ -22,6 +22,10 @@ Floats = npt.NDArray[np.float64]
 # Lines are placed this many standard deviations of the tilted loss apart.
 SPACING = 2.0
 LARGEST_LINES = 64
+# Nodes of one line: a curve needs many lines.
+BUDGET = 1 << 14
+# Smoothed lines dearer than this (nodes times inner nodes) are left to the supporting lines.
+MOST_WORK = 8_000_000
 GRID = 24
 # Deltas of the supporting lines that are tried where no threshold is found.
 SUPPORTS = (0.9, 0.5, 0.2, 0.05, 1e-2, 1e-3, 1e-5)
@@ -120,8 +124,10 @@ class _Side:
         theta, log_delta = saddle_at(self.composition, epsilon)
         self._deviation = saddle_width(self.composition, theta)
         try:
-            line = Line(self.composition, theta, epsilon, min(log_delta, -0.1))
+            line = Line(self.composition, theta, epsilon, min(log_delta, -0.1), BUDGET)
         except ContourError:
+            return False
+        if line.smoothing > 0.0 and line.work > MOST_WORK:
             return False
         self.lines.append(line)
         self.starts.append(epsilon)
