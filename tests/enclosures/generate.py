@@ -99,8 +99,13 @@ def compute(terms: tuple[Spec, ...], direction: str, query: str, argument: float
     if 2 < steps <= 30 and all(spec[0] == "poisson" and spec[1] < 1e-3 for spec in terms):
         # the characteristic function hardly decays: the lattice is coarser but quick
         value = discretised(composition, argument, points=1000)
+    elif steps <= 30:
+        try:
+            value = truth.delta(composition, argument, digits=12, budget=BUDGET)
+        except TooManyNodesError:
+            value = discretised(composition, argument, points=1000)
     else:
-        value = truth.delta(composition, argument, digits=12, budget=BUDGET)
+        value = truth.delta(composition, argument, digits=9, budget=2 * BUDGET)
     return Case(terms, direction, query, argument, *golden.outward(value))
 
 

@@ -14,15 +14,18 @@ ends the upper one. After each composition the losses are merged within, or spli
 cells of one fixed grid. The masses are doubles; u = 2^-52, m = 4 * (number of outcomes)^2 bounds
 the length of every sum, eta = m u.
 
-*Lower.* Kept as q and the excess x = p - q, so that nearly equal p and q cancel nothing:
-x_12 = x_1 q_2 + q_1 x_2 + x_1 x_2. Which outcomes are merged needs no accuracy. In the L1 norm the
-error of x grows by eta (|x_1| + |x_2| + |x_1| |x_2|) per composition (and err_1 (1 + |x_2|) + ...),
-and q is right to a relative eta each time; delta = sum (x - (e^eps - 1) q)_+ moves by at most the
-L1 error of x and (e^eps - 1) times that of q on the outcomes that count.
+*Lower.* p and q are sums of positive products, right to a relative eta per composition, so delta
+is at least sum (p (1 - n eta) - e^eps q (1 + n eta))_+. Near eps = 0 nearly equal p and q cancel
+there, so the excess x = p - q is kept as well: x_12 = x_1 q_2 + q_1 x_2 + x_1 x_2. In the L1 norm
+its error grows by eta (|x_1| + |x_2| + |x_1| |x_2|) per composition (and err_1 (1 + |x_2|) + ...);
+delta = sum (x - (e^eps - 1) q)_+ moves by at most that and (e^eps - 1) times the error of q on the
+outcomes that count. The larger bound holds. Which outcomes are merged needs no accuracy.
 
 *Upper.* Kept as q on the grid, p = q e^l by definition: a relative error of q is one of delta.
-The loss of a product is off by u |l| and a share by a few u, which moves p by at most
-q e^l u (|l| + gap) before an exact split: an L1 error of p, which delta inherits.
+The loss of a product is off by u |l| and a share by a few u, which is the same as an exact split
+of a loss that is off by e = 4 u (|l| + gap). Either these add up to an L1 error of p of at most
+sum q e^l e, which delta inherits; or, with E a bound on all of them along any path, losses off by
+E turn delta(eps) into at most e^E delta(eps - E). The smaller bound holds.
 """
 
 from __future__ import annotations
@@ -45,8 +48,9 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Lower:
-    """Merged outcomes: masses under Q, excess of P, and the L1 error of the excess."""
+    """Merged outcomes: masses under P and Q, excess of P, and the L1 error of the excess."""
 
+    p: Array
     q: Array
     x: Array
     error: float
@@ -55,11 +59,12 @@ class Lower:
 
 @dataclass(frozen=True)
 class Upper:
-    """Split outcomes: Q-masses on the grid, P-mass at infinite loss, and the L1 error of P."""
+    """Split outcomes: Q-masses on the grid, P-mass at infinite loss, and both error bounds."""
 
     q: Array
     infinite: float
     error: float
+    shift: float  # E
     steps: int
 
 
@@ -75,21 +80,23 @@ def _blocks(one: Array, two: Array) -> list[slice]:
 
 def _compose_lower(a: Lower, b: Lower, grid: Array) -> Lower:
     size = len(grid) + 1
-    q, x = np.zeros(size), np.zeros(size)
+    p, q, x = np.zeros(size), np.zeros(size), np.zeros(size)
     keep_a, keep_b = a.q > 0, b.q > 0
-    qa, xa, qb, xb = a.q[keep_a], a.x[keep_a], b.q[keep_b], b.x[keep_b]
+    pa, qa, xa = a.p[keep_a], a.q[keep_a], a.x[keep_a]
+    pb, qb, xb = b.p[keep_b], b.q[keep_b], b.x[keep_b]
     floor = -1 + 1e-15
     loss_a, loss_b = (np.log1p(np.maximum(x / q, floor)) for x, q in ((xa, qa), (xb, qb)))
     outer = np.multiply.outer
     for part in _blocks(qa, qb):
         cell = np.searchsorted(grid, np.add.outer(loss_a[part], loss_b).ravel())
         excess = outer(xa[part], qb) + outer(qa[part], xb) + outer(xa[part], xb)
+        p += np.bincount(cell, outer(pa[part], pb).ravel(), size)
         q += np.bincount(cell, outer(qa[part], qb).ravel(), size)
         x += np.bincount(cell, excess.ravel(), size)
     norm_a, norm_b = float(np.abs(xa).sum()), float(np.abs(xb).sum())
     error = a.error * (1 + norm_b + b.error) + b.error * (1 + norm_a)
     error += 8 * len(qa) * len(qb) * ULP * (norm_a + norm_b + norm_a * norm_b)
-    return Lower(q, x, error * 1.01, a.steps + b.steps)
+    return Lower(p, q, x, error * 1.01, a.steps + b.steps)
 
 
 def _split(q: Array, loss: Array, grid: Array) -> tuple[Array, float, float]:
@@ -123,7 +130,8 @@ def _compose_upper(a: Upper, b: Upper, grid: Array) -> Upper:
         q += more
         infinite += lost
         error += moved
-    return Upper(q, infinite * 1.000001, error * 1.01, a.steps + b.steps)
+    shift = a.shift + b.shift + 16 * ULP * float(grid[-1] - grid[0])
+    return Upper(q, infinite * 1.000001, error * 1.01, shift, a.steps + b.steps)
 
 
 def _power(one: Lower | Upper, count: int, grid: Array) -> Lower | Upper:
@@ -190,7 +198,7 @@ def _start(pair: Mixture, removing: bool, grid: Array) -> tuple[Lower, Upper]:
         high = [None if not least else 1 / least, *ends]
     excess = _floats([a - b for a, b in zip(p, q, strict=True)])
     masses = _floats(q)
-    lower = Lower(masses, excess, 4 * ULP * float(np.abs(excess).sum()), 1)
+    lower = Lower(_floats(p), masses, excess, 4 * ULP * float(np.abs(excess).sum()), 1)
     infinite = 0.0
     losses: list[float] = []
     weights: list[float] = []
@@ -205,7 +213,8 @@ def _start(pair: Mixture, removing: bool, grid: Array) -> tuple[Lower, Upper]:
             losses += [float(a.log().mid()), float(b.log().mid())]
             weights += [float((qj * (1 - share)).mid()), float((qj * share).mid())]
     spread, lost, error = _split(np.array(weights), np.array(losses), grid)
-    return lower, Upper(spread, infinite + lost, error, 1)
+    shift = 16 * ULP * float(grid[-1] - grid[0])
+    return lower, Upper(spread, infinite + lost, error, shift, 1)
 
 
 def is_discretisable(composition: Composition) -> bool:
@@ -236,8 +245,18 @@ def discretised(composition: Composition, epsilon: Exact, points: int = 1500) ->
     counted = gains > 0
     low = float(gains[counted].sum()) * (1 - eta) - lower.error
     low -= lower.steps * eta * growth * float(lower.q[counted].sum())
-    above = grid > float(epsilon)
-    high = float(upper.q[above] @ (np.expm1(grid[above]) - growth))
-    high += 8 * ULP * float(upper.q[above] @ (np.abs(np.expm1(grid[above])) + growth))
-    high = high * (1 + upper.steps * eta) + (upper.infinite + upper.error) * 1.01
+    relative = lower.steps * eta
+    plain = lower.p * (1 - relative) - (1 + growth) * lower.q * (1 + relative)
+    low = max(low, float(plain[plain > 0].sum()) * (1 - eta))
+    first = _above(upper, grid, float(epsilon)) * (1 + upper.steps * eta) + upper.error * 1.01
+    second = _above(upper, grid, float(epsilon) - 1.01 * upper.shift) * (1 + upper.steps * eta)
+    high = min(first, second * math.exp(1.01 * upper.shift)) + upper.infinite * 1.01
     return arb(max(low, 0.0)).union(arb(min(high, 1.0)))
+
+
+def _above(upper: Upper, grid: Array, epsilon: float) -> float:
+    """Delta of the masses on the grid, rounded up but for the errors of the masses."""
+    above = grid > epsilon
+    gains, growth = np.expm1(grid[above]), math.expm1(epsilon)
+    total = float(upper.q[above] @ (gains - growth))
+    return total + 8 * ULP * float(upper.q[above] @ (np.abs(gains) + abs(growth)))
