@@ -3,12 +3,13 @@
 For every real epsilon, ``f(alpha) >= 1 - delta(epsilon) - e^epsilon alpha`` (Dong, Roth, Su 2022,
 Proposition 2.12); with an upper bound of delta the right-hand side stays a lower bound of f.  The
 best epsilon for an alpha is the threshold of the optimal test, and a small error in it costs only
-the second order.
+the second order.  It is read off a contour; where no contour is precise, supporting lines from any
+engine are placed until they close on the curve (docs/tradeoff.md).
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,11 @@ import numpy.typing as npt
 from accountant.composition import Composition
 from accountant.contour import ContourError, Line, saddle_at, saddle_width
 from accountant.epsilon_search import epsilon_bracket
+from accountant.inversion import delta_bracket, delta_brackets
+from accountant.supporting_lines import Sandwich, Side
 
 Floats = npt.NDArray[np.float64]
+Level = Callable[[Floats, Floats, Floats], Floats]
 
 # Lines are placed this many standard deviations of the tilted loss apart.
 SPACING = 2.0
@@ -27,8 +31,11 @@ BUDGET = 1 << 14
 # Smoothed lines dearer than this (nodes times inner nodes) are left to the supporting lines.
 MOST_WORK = 8_000_000
 GRID = 24
-# Deltas of the supporting lines that are tried where no threshold is found.
-SUPPORTS = (0.9, 0.5, 0.2, 0.05, 1e-2, 1e-3, 1e-5)
+# A contour's line that is uncertain by more than this, relative to the distance from guessing,
+# gives way to supporting lines from every engine, which are placed to the same width.
+LOOSE = 3e-4
+# Errors at which every engine is asked whether the contour lost anything, before lines are placed.
+SAMPLE = 4
 # Logarithm of the probability that may be charged to the bounds instead of being computed.
 LOG_LOST = -75.0
 
@@ -51,43 +58,89 @@ def smallest_fnr(forward: Composition, backward: Composition, fpr: Floats) -> Fl
     if not np.any(inside):
         return result
     alpha = fpr[inside]
+    best, doubt, threshold = _by_contour(forward, backward, alpha)
+    doubt /= np.maximum(1.0 - alpha - best, 1e-13)
+    poor = (best <= 0.0) | (doubt > LOOSE)
+    if np.any(poor) and not _confirmed(forward, backward, alpha, best, doubt, threshold):
+        sandwich = Sandwich(_side(forward), _side(backward))
+        sandwich.refine(alpha[poor], rtol=LOOSE)
+        best[poor] = np.maximum(best[poor], sandwich.lower(alpha[poor]))
+    result[inside] = np.clip(best - 2e-16, 0.0, 1.0 - fpr[inside])
+    return result
+
+
+def _by_contour(
+    forward: Composition, backward: Composition, alpha: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """The bound at thresholds read off a contour, how uncertain it is, and the thresholds."""
     best = np.zeros(alpha.shape)
+    doubt = np.full(alpha.shape, np.inf)
+    threshold = np.zeros(alpha.shape)
     # epsilon >= 0: the threshold has Q[S > epsilon] = alpha
     right = _Side(forward)
-    split = right.tail_at_zero()
-    low = alpha <= split
+    low = alpha <= right.tail_at_zero()
     if np.any(low):
-        epsilon = right.thresholds(np.log(alpha[low]), log_of_tail)
-        for e in epsilon:
-            delta = right.upper_delta(e)
-            value = (1.0 - delta) - np.exp(e) * alpha[low] * (1.0 + 1e-15)
+        for e in right.thresholds(np.log(alpha[low]), log_of_tail):
+            least, delta = right.deltas(e)
+            value = _line(alpha[low], e, delta)
+            better = value > best[low]
+            doubt[low] = np.where(better, delta - least, doubt[low])
+            threshold[low] = np.where(better, e, threshold[low])
             best[low] = np.maximum(best[low], value)
     if not np.all(low):
         # epsilon < 0: delta(-e) = 1 - exp(-e) + exp(-e) delta_backward(e)
         left = _Side(backward)
         rest = alpha[~low]
-        epsilon = left.thresholds(np.log1p(-rest), log_of_head)
-        for e in epsilon:
-            delta = left.upper_delta(e)
-            value = np.exp(-e) * ((1.0 - rest) - delta) * (1.0 - 4e-16)
+        for e in left.thresholds(np.log1p(-rest), log_of_head):
+            least, delta = left.deltas(e)
+            value = _line(rest, -e, delta)
+            better = value > best[~low]
+            doubt[~low] = np.where(better, np.exp(-e) * (delta - least), doubt[~low])
+            threshold[~low] = np.where(better, -e, threshold[~low])
             best[~low] = np.maximum(best[~low], value)
-    poor = best <= 0.0
-    if np.any(poor):
-        best[poor] = np.maximum(best[poor], _by_supports(forward, backward, alpha[poor]))
-    result[inside] = np.clip(best - 2e-16, 0.0, 1.0 - fpr[inside])
+    return best, doubt, threshold
+
+
+def _line(alpha: Floats, epsilon: Floats, delta: Floats) -> Floats:
+    """The supporting line of a real epsilon; delta is the forward one, or backward at -epsilon."""
+    slope = np.exp(np.minimum(epsilon, 709.0))
+    ahead = (1.0 - delta) - slope * alpha * (1.0 + 2e-15)
+    behind = slope * ((1.0 - alpha) - delta) * (1.0 - 2e-15)
+    result: Floats = np.where(epsilon >= 0.0, ahead, behind)
     return result
 
 
-def _by_supports(forward: Composition, backward: Composition, alpha: Floats) -> Floats:
-    """The bound from a few points (epsilon, delta), where no threshold was found."""
-    best = np.zeros(alpha.shape)
-    for delta in SUPPORTS:
-        ahead = epsilon_bracket(forward, delta).upper
-        if ahead < 700.0:
-            best = np.maximum(best, 1.0 - delta - math.exp(ahead) * alpha * (1.0 + 1e-15))
-        behind = epsilon_bracket(backward, delta).upper
-        best = np.maximum(best, math.exp(-behind) * (1.0 - alpha - delta) * (1.0 - 4e-16))
-    return best
+def _confirmed(
+    forward: Composition,
+    backward: Composition,
+    alpha: Floats,
+    best: Floats,
+    doubt: Floats,
+    threshold: Floats,
+) -> bool:
+    """Whether every engine finds that a contour of wide brackets lost next to nothing."""
+    poor = np.flatnonzero((best <= 0.0) | (doubt > LOOSE))
+    if np.any(doubt[poor] > 1.0):
+        return False
+    # the most doubtful ones
+    asked = poor[np.argsort(-doubt[poor])][:SAMPLE]
+    for i in asked:
+        ahead = threshold[i] >= 0.0
+        found = delta_bracket(forward if ahead else backward, abs(float(threshold[i])))
+        value = _line(alpha[[i]], threshold[[i]], np.array([found.upper]))
+        if value[0] - best[i] > 0.1 * LOOSE * (1.0 - alpha[i] - best[i]):
+            return False
+    return True
+
+
+def _side(composition: Composition) -> Side:
+    """Deltas of a composition from whichever engine is precise."""
+
+    def delta(epsilons: Floats) -> tuple[Floats, Floats]:
+        found = delta_brackets(composition, epsilons)
+        return np.array([f.lower for f in found]), np.array([f.upper for f in found])
+
+    return Side(delta, lambda target: epsilon_bracket(composition, target).upper)
 
 
 def log_of_tail(epsilon: Floats, delta: Floats, fall: Floats) -> Floats:
@@ -140,9 +193,8 @@ class _Side:
         _, _, _, fall = self.lines[0].certify_many(np.zeros(1))
         return float(fall[0])
 
-    def thresholds(self, targets: Floats, level: object) -> list[Floats]:
+    def thresholds(self, targets: Floats, level: Level) -> list[Floats]:
         """Two rounds of approximate thresholds at which ``level`` equals the targets."""
-        assert callable(level)
         if not self.lines:
             return [np.zeros(targets.shape)]
         grid, values = self._sample(0, level)
@@ -172,8 +224,7 @@ class _Side:
             end = start + gap / slope
         return np.clip(np.where(np.isfinite(end), end, start), 0.0, last)
 
-    def _sample(self, index: int, level: object) -> tuple[Floats, Floats]:
-        assert callable(level)
+    def _sample(self, index: int, level: Level) -> tuple[Floats, Floats]:
         start = self.starts[index]
         grid = start + SPACING * self._deviation * np.arange(GRID) / GRID
         grid = grid[grid < self.composition.largest_loss]
@@ -187,20 +238,22 @@ class _Side:
             _, _, estimate[chosen], fall[chosen] = line.certify_many(epsilons[chosen])
         return estimate, fall
 
-    def upper_delta(self, epsilons: Floats) -> Floats:
-        """Certified upper bounds of delta."""
+    def deltas(self, epsilons: Floats) -> tuple[Floats, Floats]:
+        """Certified lower and upper bounds of delta."""
         if self.composition.has_closed_form:
-            return np.array([self._closed_form(float(e)) for e in epsilons])
-        upper = np.ones(epsilons.shape)
+            pairs = np.array([self._closed_form(float(e)) for e in epsilons])
+            return pairs[:, 0], pairs[:, 1]
+        lower, upper = np.zeros(epsilons.shape), np.ones(epsilons.shape)
         for line, chosen in self._by_line(epsilons):
-            upper[chosen] = line.certify_many(epsilons[chosen])[1]
+            lower[chosen], upper[chosen], _, _ = line.certify_many(epsilons[chosen])
+        lower[epsilons >= self.composition.largest_loss] = 0.0
         upper[epsilons >= self.composition.largest_loss] = 0.0
-        return upper
+        return lower, upper
 
-    def _closed_form(self, epsilon: float) -> float:
+    def _closed_form(self, epsilon: float) -> tuple[float, float]:
         found = self.composition.closed_form(epsilon)
         assert found is not None
-        return found[1] + self.composition.lost
+        return found[0], found[1] + self.composition.lost
 
     def _by_line(self, epsilons: Floats) -> list[tuple[Line, npt.NDArray[np.intp]]]:
         nearest = np.searchsorted(self.starts, epsilons, side="right") - 1
