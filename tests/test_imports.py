@@ -24,6 +24,11 @@ ALLOWED_LIBRARIES = {
     "mechanisms": ACCOUNTANT_NEEDS | {"ruamel"},
     "ui": {"click", "streamlit", "plotly", "numpy"},
 }
+# What an adapter is an adapter to: that module alone imports it, and one extra installs it.
+EXTRAS = {
+    "accountant.adapters.jax_privacy": "jax_privacy",
+    "accountant.adapters.opacus": "opacus",
+}
 
 
 def module_name(path: Path) -> str:
@@ -90,6 +95,7 @@ def test_imports_are_absolute(name):
 def test_arrows_point_one_way(name):
     known = {"__future__", *sys.stdlib_module_names}
     known |= ALLOWED_PACKAGES[top(name)] | ALLOWED_LIBRARIES[top(name)]
+    known |= {EXTRAS[name]} if name in EXTRAS else set()
     assert {top(imported) for imported in imports(MODULES[name])} <= known
 
 
@@ -101,12 +107,16 @@ def declared(requirements: list[str]) -> set[str]:
 
 def test_every_import_is_declared_and_every_dependency_is_used():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    core, extra = (
-        declared(project["dependencies"]),
-        declared(project["optional-dependencies"]["ui"]),
-    )
+    extras = project["optional-dependencies"]
+    needed = project["dependencies"] + extras["ui"] + extras["opacus"] + extras["jax-privacy"]
     used = {top(imported) for tree in MODULES.values() for imported in imports(tree)}
-    assert used - set(sys.stdlib_module_names) - set(PACKAGES) == core | extra
+    assert used - set(sys.stdlib_module_names) - set(PACKAGES) == declared(needed)
+
+
+@pytest.mark.parametrize("name", EXTRAS)
+def test_nothing_imports_an_adapter_that_needs_an_extra(name):
+    # Its import is the user's: it is what registers it, and what needs the extra.
+    assert not [other for other, tree in MODULES.items() if name in imports(tree)]
 
 
 def test_there_are_no_cycles():
@@ -132,13 +142,17 @@ def loaded_by(statement: str) -> set[str]:
 
 UI = {"streamlit", "plotly", "pandas", "click", "ui"}
 FILES = {"pydantic", "ruamel", "yaml"}
+TRAINING = {"torch", "opacus", "jax", "jaxlib", "jax_privacy", "optax", "tensorflow"}
 
 
 @pytest.mark.parametrize(
     ("statement", "unwanted"),
     [
-        ("import accountant", UI | FILES | {"mechanisms", "torch", "jax", "matplotlib"}),
-        ("import mechanisms", UI | {"torch", "jax", "matplotlib"}),
+        ("import accountant", UI | FILES | TRAINING | {"mechanisms", "matplotlib"}),
+        ("import accountant.adapters.tensorflow_privacy", UI | FILES | TRAINING | {"mechanisms"}),
+        ("import accountant.adapters.jax_privacy", {"torch", "tensorflow", "mechanisms", "ui"}),
+        ("import accountant.adapters.opacus", {"jax", "tensorflow", "mechanisms", "ui"}),
+        ("import mechanisms", UI | TRAINING | {"matplotlib"}),
         # `dp-planner --help` has to be there at once.
         ("import ui.cli", {"streamlit", "plotly", "pandas", "numba", "scipy"} | FILES),
     ],

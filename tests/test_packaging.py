@@ -139,7 +139,7 @@ def test_the_wheel_holds_every_tracked_file_of_the_packages(wheel):
 
 
 def test_the_environment_is_bare_and_outside_the_checkout(bare):
-    for name in ("streamlit", "plotly", "pytest", "tests"):
+    for name in ("streamlit", "plotly", "torch", "opacus", "jax", "pytest", "tests"):
         assert bare.run("python", "-c", f"import {name}").returncode == 1, name
     where = bare.run("python", "-c", "import accountant; print(accountant.__file__)").stdout
     assert Path(where.strip()).is_relative_to(bare.site)
@@ -149,10 +149,22 @@ def test_the_environment_is_bare_and_outside_the_checkout(bare):
 def test_everything_that_the_tests_install_is_pinned():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    needed = dependencies(project["dependencies"] + extras["ui"] + extras["test"])
+    asked = [extras[name] for name in ("ui", "test", "opacus", "jax-privacy")]
+    needed = dependencies(project["dependencies"] + sum(asked, []))
+    # PyTorch's builds for graphics cards say themselves what else they need, to the version.
+    needed = {n for n in needed if not n.startswith(("nvidia-", "cuda-", "triton"))}
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pinned = {canonicalize_name(line.partition("==")[0]) for line in lines if "==" in line}
-    assert needed.keys() <= pinned
+    assert needed <= pinned
+
+
+def test_make_installs_every_extra_that_the_tests_use():
+    assert ".[ui,test,opacus,jax-privacy]" in (ROOT / "Makefile").read_text()
+
+
+def test_numpy_2_pytorch_and_opacus_are_installed_together():
+    assert Requirement("numpy>=2").specifier.contains(distribution("numpy").version)
+    assert distribution("opacus").version and distribution("torch").version
 
 
 def test_every_command_but_ui_is_run_below():
@@ -196,6 +208,15 @@ def test_the_page_without_its_extra_says_what_to_install(bare):
     assert done.returncode != 0
     assert "pip install 'dp-planner[ui]'" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["opacus", "jax_privacy"])
+def test_an_adapter_without_its_extra_says_what_to_install(bare, name):
+    done = bare.run("python", "-c", f"import accountant.adapters.{name}")
+    assert done.returncode != 0
+    said = done.stderr.strip().splitlines()[-1]
+    assert f"pip install 'dp-planner[{name.replace('_', '-')}]'" in said
+    assert "During handling" not in done.stderr
 
 
 def test_the_version_is_one_everywhere(bare):
