@@ -1,7 +1,6 @@
 """The sparsified Gaussian: each record's coordinates are masked at random, then summed with noise.
 
-Known by its Renyi curve: exact at whole orders, chords between them.  Theorems, proofs and error
-terms: docs/sparsified.md.
+Known by its Renyi curve.  Theorems, proofs and error terms: docs/sparsified.md.
 """
 
 from __future__ import annotations
@@ -14,15 +13,17 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from accountant.errors import UnsupportedEventError
-
-ULP = 2.0**-52
-# Beyond it the curve is that of the unmasked Gaussian, an upper bound at every order.
-LARGEST_ORDER = 4096
-
-Floats = npt.NDArray[np.float64]
+from accountant.losses.binomial_moments import (
+    LARGEST_ORDER,
+    ULP,
+    Floats,
+    Orders,
+    masked_log_moments,
+    mixed_log_moments,
+)
+from accountant.losses.gaussian import GaussianMixture
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,9 @@ class SparsifiedGaussian:
     def divergences(self, orders: npt.ArrayLike) -> Floats:
         """Upper bounds of the Renyi divergence in both directions, at real orders above 1.
 
-        At whole orders up to ``LARGEST_ORDER`` the supremum over all records, but for rounding;
-        between them chords of the convex (a - 1) RDP(a); everywhere at most the unmasked Gaussian.
+        The supremum over all records, but for rounding.  With Poisson sampling only at whole
+        orders up to ``LARGEST_ORDER``; between them chords of the convex (a - 1) RDP(a), and
+        beyond them the unmasked Gaussian's, an upper bound everywhere.
 
         Parameters
         ----------
@@ -108,8 +110,8 @@ class SparsifiedGaussian:
                 / np.maximum(flat - 1.0, 0.5),
             )
         chord = np.where(flat <= LARGEST_ORDER, chord * (1.0 + 8.0 * ULP), np.inf)
-        chord = np.where(np.isnan(chord), np.inf, chord)
-        return np.minimum(chord, plain).reshape(a.shape)
+        chord = np.fmin(chord, self._otherwise(flat))
+        return np.fmin(chord, plain).reshape(a.shape)
 
     def streamed(
         self, column_norms: Iterable[float], participations: int = 1
@@ -173,22 +175,36 @@ class SparsifiedGaussian:
             return int(self.dimension), 0.0
         return count, _rounded_up(1 - count * square)
 
-    def _log_moments(self, orders: npt.NDArray[np.int64]) -> Floats:
-        """Upper bounds of log E_Q[r^l] of the worst record, at index l for l in ``orders``."""
+    def _scaled_squares(self) -> list[tuple[int, float]]:
+        """The worst record: counts of coordinates, and their squares over s^2, rounded up."""
         count, rest = self._worst_record()
         variance = self.noise_multiplier * self.noise_multiplier
         up = 1.0 + 8.0 * ULP
-        keep = math.log(self.keep_probability)
-        drop = math.log1p(-self.keep_probability)
-        table = _log_factorials()
-        square = self.largest_coordinate * self.largest_coordinate / variance * up
+        bound = self.largest_coordinate * self.largest_coordinate / variance * up
+        return [(count, bound), (1, rest / variance * up)] if rest > 0.0 else [(count, bound)]
+
+    def _log_moments(self, orders: Orders) -> Floats:
+        """Upper bounds of log E_Q[r^l] of the worst record, at index l for l in ``orders``."""
         found = np.zeros(int(orders.max()) + 1)
-        found[orders] = count * _log_masked_moments(orders, square, keep, drop, table)
-        if rest > 0.0:
-            last = rest / variance * up
-            found[orders] += _log_masked_moments(orders, last, keep, drop, table)
-        result: Floats = found * up
+        for count, square in self._scaled_squares():
+            found[orders] += count * masked_log_moments(orders, square, self.keep_probability)
+        result: Floats = found * (1.0 + 8.0 * ULP)
         return result
+
+    def _otherwise(self, orders: Floats) -> Floats:
+        """Upper bounds of RDP, by quadrature, where the sum over l does not give it."""
+        g = self.keep_probability
+        summed = (orders == np.floor(orders)) & (orders <= LARGEST_ORDER)
+        total = np.where(summed, np.inf, 0.0)
+        for count, square in self._scaled_squares():
+            shift = math.sqrt(square) * (1.0 + 2.0 * ULP)
+            mixture = GaussianMixture(1.0, (0.0, shift), (1.0 - g, g))
+            for i in np.flatnonzero(np.isfinite(total)):
+                a = float(orders[i])
+                k, _, _, error = mixture.cumulants(a, 40.0 + math.log(count))
+                error += 2.0 * ULP * abs(k) + a * mixture.ratio_error
+                total[i] += count * (max(k, 0.0) + error)
+        return total / (orders - 1.0) * (1.0 + 16.0 * ULP)
 
 
 @dataclass(frozen=True)
@@ -232,7 +248,7 @@ class PoissonSampledSparsifiedGaussian(SparsifiedGaussian):
             return np.zeros_like(orders)
         return super()._unmasked(orders)
 
-    def _log_moments(self, orders: npt.NDArray[np.int64]) -> Floats:
+    def _log_moments(self, orders: Orders) -> Floats:
         highest = int(orders.max())
         # a few sizes, so that a search over orders or over q meets the cache
         size = min(LARGEST_ORDER, 1 << max(6, (highest - 1).bit_length()))
@@ -241,10 +257,13 @@ class PoissonSampledSparsifiedGaussian(SparsifiedGaussian):
         if q == 1.0:
             return inner
         found = np.zeros(highest + 1)
-        found[orders] = _log_sampled_moments(
-            orders, inner, math.log(q), math.log1p(-q), _log_factorials()
-        )
-        return found * (1.0 + 8.0 * ULP)
+        found[orders] = mixed_log_moments(orders, inner, q) * (1.0 + 8.0 * ULP)
+        return found
+
+    def _otherwise(self, orders: Floats) -> Floats:
+        if self.sampling_probability == 1.0 and self.keep_probability < 1.0:
+            return super()._otherwise(orders)
+        return np.full_like(orders, np.inf)
 
     @property
     def _record(self) -> SparsifiedGaussian:
@@ -310,90 +329,9 @@ def _rounded_up(value: Fraction) -> float:
     return near if Fraction(near) >= value else math.nextafter(near, math.inf)
 
 
-@lru_cache(maxsize=1)
-def _log_factorials() -> Floats:
-    """Log of n!, each from the integer itself: 2 ULP."""
-    table = np.zeros(LARGEST_ORDER + 1)
-    factorial = 1
-    for n in range(1, LARGEST_ORDER + 1):
-        factorial *= n
-        table[n] = math.log(factorial)
-    return table
-
-
 @lru_cache(maxsize=256)
 def _record_moments(loss: SparsifiedGaussian, highest: int) -> Floats:
     orders = np.arange(highest + 1)
     if loss.keep_probability == 1.0:
         return orders * loss._unmasked(np.maximum(orders - 1.0, 0.0))
     return loss._log_moments(orders)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _log_binomial_mean(
-    order: int, values: Floats, log_p: float, log_rest: float, log_factorials: Floats
-) -> float:
-    """Upper bound of log E[exp(values[K])], K ~ Binomial(order, p); values >= 0, [0] and [1] 0.
-
-    ``log1p(sum_k P[K = k] expm1(values[k]))``: a sum of nonnegative terms, each rounded up.
-    """
-    top = -np.inf
-    terms = np.empty(order + 1)
-    for k in range(2, order + 1):
-        terms[k] = -np.inf
-        y = values[k]
-        if y <= 0.0:
-            continue
-        if np.isinf(y):
-            return np.inf
-        factorials = log_factorials[order] + log_factorials[k] + log_factorials[order - k]
-        binomial = log_factorials[order] - log_factorials[k] - log_factorials[order - k]
-        weight = k * log_p + (order - k) * log_rest
-        gain = y + math.log(-math.expm1(-y))
-        size = factorials - weight + y + abs(gain) + 4.0
-        terms[k] = binomial + weight + gain + 4.0 * ULP * size
-        top = max(top, terms[k])
-    if top == -np.inf:
-        return 0.0
-    total = 0.0
-    for k in range(2, order + 1):
-        total += math.exp(terms[k] - top)
-    # the sum and its exponentials: order + 4 ULP, each exponent's rounding included
-    total *= 1.0 + (order + 8.0) * ULP
-    if top > 0.0:
-        return (top + math.log(math.exp(-top) + total)) * (1.0 + 8.0 * ULP) + 1e-300
-    return math.log1p(math.exp(top) * total) * (1.0 + 8.0 * ULP) + 1e-300
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _log_masked_moments(
-    orders: npt.NDArray[np.int64],
-    square: float,
-    log_keep: float,
-    log_drop: float,
-    log_factorials: Floats,
-) -> Floats:
-    """Log E_Q[r^a] of one coordinate with (x/s)^2 = ``square``, at whole orders a."""
-    found = np.zeros(orders.size)
-    highest = orders.max()
-    values = np.empty(highest + 1)
-    for k in range(highest + 1):
-        values[k] = 0.5 * k * (k - 1.0) * square
-    for i in range(orders.size):
-        found[i] = _log_binomial_mean(orders[i], values, log_keep, log_drop, log_factorials)
-    return found
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _log_sampled_moments(
-    orders: npt.NDArray[np.int64],
-    moments: Floats,
-    log_q: float,
-    log_rest: float,
-    log_factorials: Floats,
-) -> Floats:
-    """Log E_Q[(1 - q + q r)^a] from the log moments of r, at whole orders a."""
-    found = np.zeros(orders.size)
-    for i in range(orders.size):
-        found[i] = _log_binomial_mean(orders[i], moments, log_q, log_rest, log_factorials)
-    return found
