@@ -10,6 +10,7 @@ curve f on both sides (proofs: docs/tradeoff.md):
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -24,11 +25,13 @@ ABSOLUTE = 1e-15
 LARGEST_EPSILON = 700.0
 # Ladder of deltas from which the first epsilons are taken, as shares of delta(0).
 LADDER = 0.1
-LONGEST_LADDER = 40
+SMALLEST_RUNG = 1e-290
 # Rounds of refinement, and lines beside which one round may place new ones.
-ROUNDS = 12
+ROUNDS = 20
 LINES = 12
 MOST_LINES = 64
+# A gap that shrinks by less than this in a round is left as it is.
+STALLED = 0.9
 # How many tests further out a chord may start or end, where the nearest ones are too uncertain.
 STRIDES = (0, 1, 3, 8)
 
@@ -43,13 +46,19 @@ class Side:
         From epsilons (n,) to proved lower and upper bounds of delta, (n,) each.
     epsilon
         From a delta in (0, 1) to an epsilon near epsilon(delta); infinite or rough is allowed.
+    largest
+        Supremum of the loss, where delta ends: its line is the last one.
     """
 
     delta: Callable[[Floats], tuple[Floats, Floats]]
     epsilon: Callable[[float], float]
+    largest: float = np.inf
     epsilons: Floats = field(default_factory=lambda: np.zeros(0))
     lower: Floats = field(default_factory=lambda: np.zeros(0))
     upper: Floats = field(default_factory=lambda: np.zeros(0))
+    _rung: float = 0.0  # the ladder's next delta
+    _last: float = 0.0  # and its last epsilon
+    _corner: tuple[float, float] = (1.0, 1.0)  # type I error and power there, roughly
 
     def ask(self, epsilons: Floats) -> None:
         """Bound delta at more epsilons, and let monotonicity sharpen all of them."""
@@ -65,23 +74,26 @@ class Side:
         self.lower = np.maximum.accumulate(self.lower[::-1])[::-1]
         self.upper = np.minimum.accumulate(self.upper)
 
-    def start(self, smallest: float) -> None:
-        """Ask a ladder of epsilons, up to where the type I error falls below ``smallest``."""
-        self.ask(np.zeros(1))
-        delta = float(self.upper[0])
-        for _ in range(LONGEST_LADDER):
-            delta *= LADDER if len(self.epsilons) > 2 else 0.5
-            if not delta > 1e-290:
-                return
-            found = self.epsilon(delta)
-            if not self.epsilons[-1] < found <= LARGEST_EPSILON:
-                if found > LARGEST_EPSILON:
-                    return
-                continue
-            self.ask(np.array([found]))
-            rise = np.exp(self.epsilons[-1]) - np.exp(self.epsilons[-2])
-            if self.upper[-2] - self.lower[-1] <= smallest * rise:
-                return
+    def start(self, error: float = 0.0, power: float = 0.0) -> None:
+        """Ask a ladder of epsilons, to where the tests' type I error or their power is as small."""
+        if not len(self.epsilons):
+            self.ask(np.zeros(1))
+            if self.largest <= LARGEST_EPSILON:
+                self.ask(np.array([self.largest]))
+            self._rung = 0.5 * float(self.upper[0])
+        while self._corner[0] > error and self._corner[1] > power and self._rung > SMALLEST_RUNG:
+            found = self.epsilon(self._rung)
+            self._rung *= LADDER
+            if found > min(LARGEST_EPSILON, self.largest):
+                self._rung = 0.0
+            elif found > self._last:
+                low, high = math.exp(self._last), math.exp(found)
+                before = self.upper[np.searchsorted(self.epsilons, self._last)]
+                self.ask(np.array([found]))
+                after = self.lower[np.searchsorted(self.epsilons, found)]
+                x = float(before - after) / (high - low)
+                self._corner = x, float(before) + low * x
+                self._last = found
 
     @property
     def slopes(self) -> Floats:
@@ -112,15 +124,20 @@ class Sandwich:
         rtol, atol
             Width to aim for, relative to the distance from guessing at random, and absolute.
         """
-        self.ahead.start(float(fpr.min()))
-        self.behind.start(float(1.0 - fpr.max()) * 0.1)
+        self.ahead.start(error=float(fpr.min()))
+        self.behind.start(power=float(1.0 - fpr.max()))
+        stalled_at = np.full(fpr.shape, np.inf)
         for _ in range(ROUNDS):
             lower, best = self._lower(fpr)
-            aim = atol + rtol * (1.0 - fpr - lower)
-            excess = (self.upper(fpr) - lower) / aim
-            open_ = np.flatnonzero(excess > 1.0)
-            if not self._split(best[open_][np.argsort(-excess[open_])]):
+            gap = self.upper(fpr) - lower
+            excess = gap / (atol + rtol * (1.0 - fpr - lower))
+            # where halving does not help, the brackets of delta themselves are too wide
+            open_ = np.flatnonzero((excess > 1.0) & (gap < stalled_at))
+            split = self._split(best[open_][np.argsort(-excess[open_])])
+            if not split:
                 return
+            halved = np.isin(best, split)
+            stalled_at[halved] = STALLED * gap[halved]
 
     def lower(self, fpr: Floats) -> Floats:
         """Proved lower bounds of f, shape (m,)."""
@@ -161,8 +178,8 @@ class Sandwich:
             value = np.maximum(value, line)
         return np.clip(value - ABSOLUTE, 0.0, 1.0 - fpr), best
 
-    def _split(self, ranked: npt.NDArray[np.intp]) -> bool:
-        """Halve the intervals of epsilon next to the best lines; False where none is left."""
+    def _split(self, ranked: npt.NDArray[np.intp]) -> list[int]:
+        """Halve the intervals of epsilon next to the first lines; empty where none can be."""
         asked = False
         most = min(max(LINES, len(ranked) // 2), MOST_LINES)
         lines = list(dict.fromkeys(int(k) for k in ranked))[:most]
@@ -175,13 +192,13 @@ class Sandwich:
             middles = [
                 0.5 * (eps[j] + eps[j + 1])
                 for j in sorted(firsts)
-                if eps[j + 1] - eps[j] > 1e-5 * eps[j + 1]
+                if eps[j + 1] - eps[j] > 1e-6 * eps[j + 1]
                 and side.upper[j] - side.lower[j] <= 0.3 * (side.upper[j] - side.lower[j + 1])
             ]
             if middles:
                 side.ask(np.array(middles))
                 asked = True
-        return asked
+        return lines if asked else []
 
     def _tests(self) -> tuple[Floats, Floats, Floats, Floats]:
         """Threshold tests by increasing type I error.
