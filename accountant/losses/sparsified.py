@@ -167,21 +167,21 @@ class SparsifiedGaussian:
         with np.errstate(over="ignore"):
             return orders * (per_order * (1.0 + 8.0 * ULP))
 
-    def _worst_record(self) -> tuple[int, float]:
-        """Coordinates at the bound, and the square (rounded up) of one more."""
+    def _worst_record(self) -> tuple[float, float]:
+        """Coordinates at the bound, and the square of one more; rounded up."""
         square = Fraction(float(self.largest_coordinate)) ** 2
         count = math.floor(1 / square)
         if count >= self.dimension:
-            return int(self.dimension), 0.0
-        return count, _rounded_up(1 - count * square)
+            return _rounded_up(Fraction(int(self.dimension))), 0.0
+        return _rounded_up(Fraction(count)), _rounded_up(1 - count * square)
 
-    def _scaled_squares(self) -> list[tuple[int, float]]:
+    def _scaled_squares(self) -> list[tuple[float, float]]:
         """The worst record: counts of coordinates, and their squares over s^2, rounded up."""
         count, rest = self._worst_record()
         variance = self.noise_multiplier * self.noise_multiplier
         up = 1.0 + 8.0 * ULP
         bound = self.largest_coordinate * self.largest_coordinate / variance * up
-        return [(count, bound), (1, rest / variance * up)] if rest > 0.0 else [(count, bound)]
+        return [(count, bound), (1.0, rest / variance * up)] if rest > 0.0 else [(count, bound)]
 
     def _log_moments(self, orders: Orders) -> Floats:
         """Upper bounds of log E_Q[r^l] of the worst record, at index l for l in ``orders``."""

@@ -91,6 +91,7 @@ CONFIGURATIONS = [
     (1e-3, 1e-6, 1e-5, 10**12),
     (50.0, 0.3, 0.01, 100),
     (0.4, 1e-9, 0.5, 4),
+    (1e-12, 0.1, 1e-13, 10**40),
 ]
 
 
@@ -252,7 +253,7 @@ def test_a_coordinate_costs_a_convex_function_of_its_square(order, keep):
     st.floats(-8.0, 8.0),
 )
 def test_the_inequality_under_the_reverse_order(a, q, log_r):
-    # section 5: h_a(1 - q + q r) >= c h_b(r) + c_1 (r - 1), tangent to third order at r = 1
+    # section 5: h_a(1 - q + q r) >= eta h_b(r) + eta_1 (r - 1), tangent to third order at r = 1
     with mpmath.workdps(50):
         a, q, r = mpmath.mpf(a), mpmath.mpf(q), mpmath.exp(mpmath.mpf(log_r))
 
@@ -263,9 +264,9 @@ def test_the_inequality_under_the_reverse_order(a, q, log_r):
             return order * (order - 1) * (2 * order - 1)
 
         b = max(mpmath.mpf(2), q * (a + 1) - 1)
-        c = q**3 * third(a) / third(b)
+        eta = q**3 * third(a) / third(b)
         left = h(a, 1 - q + q * r)
-        right = c * h(b, r) + (q * (2 * a - 1) - c * (2 * b - 1)) * (r - 1)
+        right = eta * h(b, r) + (q * (2 * a - 1) - eta * (2 * b - 1)) * (r - 1)
         assert left >= right - mpmath.mpf(10) ** -30 * (1 + abs(left))
 
 
