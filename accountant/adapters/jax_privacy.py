@@ -16,7 +16,7 @@ from typing import Any
 
 from dp_accounting import dp_event
 from dp_accounting.pld import PLDAccountant
-from dp_accounting.privacy_accountant import NeighboringRelation, PrivacyAccountant
+from dp_accounting.privacy_accountant import NeighboringRelation
 
 from accountant.adapters.dp_accounting import Accountant
 from accountant.adapters.scalars import plain_event, whole_number
@@ -37,10 +37,14 @@ class JaxPrivacyAccountant(Accountant, PLDAccountant):
     that class's arithmetic is used.
     """
 
-    def _maybe_compose(
-        self, event: dp_event.DpEvent, count: Any, do_compose: bool
-    ) -> PrivacyAccountant.CompositionErrorDetails | None:
-        return super()._maybe_compose(plain_event(event), whole_number(count, "count"), do_compose)
+    def compose(self, event: dp_event.DpEvent, count: Any = 1) -> JaxPrivacyAccountant:
+        """Compose ``count`` of the event into what was released so far."""
+        super().compose(plain_event(event), whole_number(count, "count"))
+        return self
+
+    def supports(self, event: dp_event.DpEvent) -> bool:
+        """Whether the event has a proven loss here."""
+        return bool(super().supports(plain_event(event)))
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)

@@ -37,7 +37,7 @@ except ImportError as error:
 
 MECHANISM = "dp-planner"
 # The same history again and again: a search for a noise multiplier that cannot end.
-MOST_REPEATS = 100
+MOST_REPEATS = 20
 POISSON_SAMPLERS = (UniformWithReplacementSampler, DistributedUniformWithReplacementSampler)
 
 Entry = tuple[float, float, int]
