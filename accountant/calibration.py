@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dp_accounting import dp_event
 from dp_accounting.privacy_accountant import NeighboringRelation
 
+from accountant.calibration_target import Target, target
 from accountant.errors import CalibrationError
-from accountant.privacy_loss import privacy_loss
+from accountant.privacy_loss import PrivacyLoss, privacy_loss
 
 # Searched when no bracket is given: an unknown of any scale.
 WIDEST = (1e-6, 1e12)
@@ -18,64 +19,87 @@ WIDEST = (1e-6, 1e12)
 def calibrate(
     make_event: Callable[[float], dp_event.DpEvent],
     *,
-    epsilon: float,
-    delta: float,
+    epsilon: float | None = None,
+    delta: float | None = None,
+    advantage: float | None = None,
+    tpr: float | None = None,
+    fpr: float | None = None,
+    bayes_accuracy: float | None = None,
+    prior: float | None = None,
+    mu: float | None = None,
     bracket: tuple[float, float] | None = None,
     integer: bool = False,
     rtol: float = 1e-6,
     neighboring_relation: NeighboringRelation = NeighboringRelation.ADD_OR_REMOVE_ONE,
 ) -> float:
-    """Find the cheapest parameter for which ``make_event(parameter)`` is (epsilon, delta)-DP.
+    """Find the cheapest parameter for which ``make_event(parameter)`` meets a target.
 
     "Cheapest" is the parameter closest to breaking the target: the smallest noise, the largest
     number of steps.  The cost must be monotone in the parameter; the direction is taken from the
     ends of the bracket.
+
+    Exactly one target is given: ``epsilon`` with ``delta``; ``advantage``; ``tpr`` with ``fpr``;
+    ``bayes_accuracy`` with ``prior``; or ``mu`` with ``delta``.
 
     Parameters
     ----------
     make_event
         From the parameter (positive) to an event.
     epsilon, delta
-        The target.
+        (epsilon, delta)-DP.
+    advantage
+        Largest membership advantage, max(TPR - FPR).
+    tpr, fpr
+        Largest true positive rate, at a false positive rate.
+    bayes_accuracy, prior
+        Largest probability of a right guess, with a prior probability of membership; the worse
+        direction counts.
+    mu, delta
+        Gaussian DP for all epsilons with delta(epsilon) >= delta: ``delta(epsilon) <=
+        max(delta_mu(epsilon), delta)``.
     bracket
         Smallest and largest parameter to consider; by default 1 is widened until the target lies
         between, within [1e-6, 1e12].
     integer
         Whether the parameter is a whole number; the answer is then exact.
     rtol
-        Relative distance of the answer from the boundary.
+        Relative distance of the answer from the boundary (of the certified bounds; that of mu is
+        1e-5 above the smallest).
+    neighboring_relation
+        What "neighbouring data sets" means.
 
     Returns
     -------
     float or int
-        A parameter at which the certified epsilon is at most the target.
+        A parameter at which the certified bound of what was asked is at most the target.
 
     Raises
     ------
     CalibrationError
         No parameter of the bracket meets the target; the message names the best reachable.
     ValueError
-        The target or the bracket is outside its domain.
+        None or more than one target is given, one lacks its other half, or a value is outside its
+        domain.
     """
-    if not epsilon >= 0.0 or not math.isfinite(epsilon):
-        raise ValueError(f"epsilon must be a finite number >= 0, got {epsilon!r}")
-    if not 0.0 < delta < 1.0:
-        raise ValueError(f"delta must be within (0, 1), got {delta!r}")
+    goal = target(
+        epsilon=epsilon,
+        delta=delta,
+        advantage=advantage,
+        tpr=tpr,
+        fpr=fpr,
+        bayes_accuracy=bayes_accuracy,
+        prior=prior,
+        mu=mu,
+    )
     if not 0.0 < rtol < 1.0:
         raise ValueError(f"rtol must be within (0, 1), got {rtol!r}")
-    log_delta = math.log(delta)
 
-    def event(parameter: float) -> dp_event.DpEvent:
-        return make_event(round(parameter) if integer else parameter)
+    def loss(parameter: float) -> PrivacyLoss:
+        event = make_event(round(parameter) if integer else parameter)
+        return privacy_loss(event, neighboring_relation)
 
     def excess(parameter: float) -> float:
-        loss = privacy_loss(event(parameter), neighboring_relation)
-        found = loss.delta(epsilon)
-        return math.log(found) - log_delta if found > 0.0 else -math.inf
-
-    def reachable(parameter: float) -> float:
-        loss = privacy_loss(event(parameter), neighboring_relation)
-        return float(loss.epsilon(delta))
+        return goal.excess(loss(parameter))
 
     if bracket is None:
         low, high = _widen(excess, integer)
@@ -85,12 +109,18 @@ def calibrate(
             raise ValueError(f"bracket must be 0 < smallest <= largest, got {bracket!r}")
     answer = solve(excess, low, high, integer=integer, rtol=rtol)
     if answer is None:
-        best = min(reachable(low), reachable(high))
-        raise CalibrationError(
-            f"no parameter within [{low:g}, {high:g}] reaches epsilon {epsilon:g} at delta "
-            f"{delta:g}; the best reachable epsilon there is {best:.6g}"
-        )
+        raise CalibrationError(_unreachable(goal, low, high, loss))
     return answer
+
+
+def _unreachable(
+    goal: Target, low: float, high: float, loss: Callable[[float], PrivacyLoss]
+) -> str:
+    best = min(goal.reached(loss(low)), goal.reached(loss(high)))
+    return (
+        f"no parameter within [{low:g}, {high:g}] reaches {goal}; the best reachable "
+        f"{goal.quantity} there is {best:.6g}"
+    )
 
 
 def solve(
