@@ -89,19 +89,13 @@ def _choose(s: float, steps: int, log_mass: float) -> _Grid:
     cumulants = np.log(np.exp(-np.multiply.outer(rates, x)) @ weights + 1e-300)
     concentrated = steps * float((0.25 * rates + cumulants).min()) < log_mass - 3.0
     top = 1.0 / s - special.ndtri_exp(log_mass - math.log(8.0))
-    log_widest = top / s - 0.5 / s**2
-    if log_widest > 600.0:
-        raise ValueError(
-            f"noise_multiplier {s!r} with log_mass {log_mass!r} leaves the range of doubles: take "
-            "a larger log_mass, or the Gaussian as an upper bound"
-        )
-    widest = math.exp(log_widest)
+    widest = math.exp(top / s - 0.5 / s**2)
     if concentrated:
         near = np.exp(special.ndtri(np.linspace(0.0005, 0.9995, 1000)) / s - 0.5 / s**2)
         reach = float(np.quantile(np.abs(near - 1.0), 0.25))
     else:
         low = special.ndtri_exp((log_mass - 7.0) / steps)
-        reach = math.exp(max(low / s - 0.5 / s**2, -600.0)) / math.sqrt(steps)
+        reach = math.exp(low / s - 0.5 / s**2) / math.sqrt(steps)
     base = math.floor(math.log2(reach / K))
     levels = max(1, math.ceil(math.log2(max(widest, 1.0) / K) - base) + 1)
     return _Grid(1.0 if concentrated else 0.0, base, levels, log_mass)
