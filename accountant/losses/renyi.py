@@ -243,9 +243,7 @@ class RepeatAndSelect(RenyiCurve):
         x = orders - 1.0
         log_mean = math.log(self.mean)
         if math.isinf(self.shape):
-            # a smaller epsilon has a larger delta
-            epsilons = np.log1p(1.0 / x) * (1.0 - 4.0 * ULP)
-            deltas = np.asarray(self.inner.delta(epsilons), dtype=float)
+            deltas = _delta_chords(self.inner, 1.0 / x)
             exponent = x * (runs + self.mean * deltas) + log_mean
             slack = 8.0 * ULP * (x * (runs + self.mean * deltas) + abs(log_mean) + self.mean)
             return (np.logaddexp(exponent, -self.mean) + slack) / x * (1.0 + 4.0 * ULP)
@@ -256,6 +254,24 @@ class RepeatAndSelect(RenyiCurve):
 def _least_of_selection(curve: RepeatAndSelect) -> tuple[float, float]:
     least, order = minimise(curve._theorem)
     return least, order
+
+
+def _delta_chords(inner: Mechanism, excess: Floats) -> Floats:
+    """Delta at epsilons given by ``e^epsilon - 1``: delta is convex in e^epsilon, and decreases."""
+    places, deltas = _known_deltas(inner)
+    # at a smaller epsilon delta is larger
+    found = np.interp(excess * (1.0 - 4.0 * ULP), places, deltas)
+    return np.minimum(1.0, found * (1.0 + 8.0 * ULP))
+
+
+@lru_cache(maxsize=64)
+def _known_deltas(inner: Mechanism) -> tuple[Floats, Floats]:
+    # a curve is asked for less than a lattice is
+    octave = 8 if isinstance(inner, RenyiCurve) else 2
+    places = np.exp2(np.arange(-10 * octave, 2 * octave + 1) / octave)
+    places = np.concatenate([[0.0], places])
+    # epsilons rounded down, so that the deltas hold at the places
+    return places, np.asarray(inner.delta(np.log1p(places) * (1.0 - 4.0 * ULP)), dtype=float)
 
 
 @lru_cache(maxsize=256)

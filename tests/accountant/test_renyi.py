@@ -308,7 +308,7 @@ def test_dp_accounting_agrees_on_selection(mean, shape):
     known = np.isfinite(theirs)
     # the runs that never start, which their formula leaves out, and little else
     extra = math.exp(-mean) / (DEFAULT - 1.0) if math.isinf(shape) else 0.0
-    assert np.all((ours <= theirs * (1 + 1e-3) + extra)[known])
+    assert np.all((ours <= theirs * (1 + 2e-3) + extra)[known])
     for delta in (1e-9, 1e-4):
         best = epsilon_from_renyi(curve.divergences, delta, orders=DEFAULT).value
         assert best == pytest.approx(peer.compute_epsilon(DEFAULT, theirs, delta)[0], rel=0.02)
