@@ -5,6 +5,7 @@ from __future__ import annotations
 from dp_accounting import dp_event, privacy_accountant
 from dp_accounting.privacy_accountant import NeighboringRelation
 
+from accountant.adapters.scalars import whole_number
 from accountant.errors import UnsupportedEventError
 from accountant.privacy_loss import PrivacyLoss, privacy_loss
 
@@ -31,12 +32,13 @@ class Accountant(privacy_accountant.PrivacyAccountant):
     def _maybe_compose(
         self, event: dp_event.DpEvent, count: int, do_compose: bool
     ) -> privacy_accountant.PrivacyAccountant.CompositionErrorDetails | None:
+        times = whole_number(count, "count")
         try:
             found = privacy_loss(event, self.neighboring_relation)
         except UnsupportedEventError as error:
             return self.CompositionErrorDetails(invalid_event=event, error_message=str(error))
         if do_compose:
-            self._loss = self._loss + count * found
+            self._loss = self._loss + times * found
         return None
 
     @property

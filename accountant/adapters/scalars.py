@@ -48,19 +48,20 @@ def safe_scalar(value: Any, name: str, towards: float) -> float:
 
 
 def whole_number(value: Any, name: str) -> int:
-    """A whole number of any library as an int.
+    """A whole number >= 0 of any library as an int.
 
     Raises
     ------
     ValueError
-        ``value`` is not a whole number.
+        ``value`` is not a whole number, or negative.
     """
     try:
-        if isinstance(value, (bool, np.bool_)):
-            raise TypeError
-        return operator.index(value)
+        found = -1 if isinstance(value, (bool, np.bool_)) else operator.index(value)
     except TypeError:
-        raise ValueError(f"{name} must be a whole number, got {value!r}") from None
+        found = -1
+    if found < 0:
+        raise ValueError(f"{name} must be a whole number >= 0, got {value!r}")
+    return found
 
 
 def plain_event(event: dp_event.DpEvent) -> dp_event.DpEvent:
