@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
@@ -101,7 +101,7 @@ def gaussian_cost(event: dp_event.DpEvent, relation: NeighboringRelation) -> Cos
 def _gaussian(event: Any, relation: NeighboringRelation) -> Cost:
     loss = privacy_loss(event, relation)
     pure = float(loss.epsilon(0.0))
-    if loss == PrivacyLoss(relation, gaussians=loss.gaussians):
+    if _only_gaussians(loss):
         variance = _sum_up([n / (sigma * sigma) for sigma, n in loss.gaussians])
         return Cost((), pure, variance=variance)
     if math.isinf(pure) and not loss.non_private:
@@ -148,6 +148,12 @@ def pure_variance(epsilon: float) -> float:
             enough = math.erfc(middle) <= 2.0 / (1.0 + math.exp(epsilon)) * (1.0 - 1e-13)
         low, high = (low, middle) if enough else (middle, high)
     return 8.0 * high * high * UP
+
+
+def _only_gaussians(loss: PrivacyLoss) -> bool:
+    """Whether Gaussians alone dominate the loss; its floor says only how tight that is."""
+    rest = {field.name for field in fields(loss)} - {"neighboring_relation", "gaussians", "floor"}
+    return not any(getattr(loss, name) for name in rest)
 
 
 def _flat_parts(event: dp_event.DpEvent) -> list[tuple[dp_event.DpEvent, int]]:

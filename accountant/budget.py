@@ -41,7 +41,7 @@ class PrivacyBudget:
     ledger
         The log of releases.
     epsilon, delta
-        What is guaranteed: what was asked for, times ``1 + 2^-40``, so that ten releases of 0.1
+        What is guaranteed: what was asked for, times ``1 + 2^-39``, so that ten releases of 0.1
         fit into 1.
     """
 

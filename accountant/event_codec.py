@@ -11,7 +11,6 @@ import math
 import reprlib
 from typing import Any, Final, Literal, TypeAlias
 
-import attr
 import numpy as np
 from dp_accounting import dp_event
 
@@ -195,15 +194,16 @@ def _decode(value: object, depth: int) -> dp_event.DpEvent:
     unknown = sorted(value.keys() - fields.keys() - {"type"})
     if unknown:
         raise ValueError(f"{event_class.__name__} has no field {_short(unknown[0])}")
-    arguments = {}
-    for field in attr.fields(event_class):
-        where = f"{event_class.__name__}.{field.name}"
-        if field.name in value:
-            kind = fields[field.name]
-            arguments[field.name] = _decode_field(value[field.name], kind, where, depth)
-        elif field.default is attr.NOTHING:
-            raise ValueError(f"{where} is missing")
-    return event_class(**arguments)
+    arguments = {
+        name: _decode_field(value[name], kind, f"{event_class.__name__}.{name}", depth)
+        for name, kind in fields.items()
+        if name in value
+    }
+    try:
+        return event_class(**arguments)
+    except TypeError:
+        missing = ", ".join(sorted(fields.keys() - arguments.keys()))
+        raise ValueError(f"of {event_class.__name__}, {missing} is missing") from None
 
 
 def _decode_field(value: object, kind: Kind, where: str, depth: int) -> Any:
