@@ -69,7 +69,9 @@ def squared_sensitivity(
     """
     trees = [whole(steps, "steps")] if np.isscalar(steps) else _each(steps)  # type: ignore[arg-type]
     most = whole(max_participations, "max_participations")
-    gap = max(1, whole(min_separation, "min_separation"))
+    gap = whole(min_separation, "min_separation")
+    if gap == 0:
+        raise ValueError("min_separation must be a whole number >= 1, got 0")
     if isinstance(completed, (bool, np.bool_)):
         full = [bool(completed)] * len(trees)
     else:

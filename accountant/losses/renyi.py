@@ -85,8 +85,8 @@ class ZeroConcentrated(RenyiCurve):
     xi: float = 0.0
 
     def __post_init__(self) -> None:
-        _check(self.rho, "rho")
-        _check(self.xi, "xi")
+        check_nonnegative(self.rho, "rho")
+        check_nonnegative(self.xi, "xi")
 
     def divergences(self, orders: Floats) -> Floats:
         """See :class:`RenyiCurve`."""
@@ -104,7 +104,7 @@ class PureDp(RenyiCurve):
     epsilon: float
 
     def __post_init__(self) -> None:
-        _check(self.epsilon, "epsilon")
+        check_nonnegative(self.epsilon, "epsilon")
 
     def divergences(self, orders: Floats) -> Floats:
         """See :class:`RenyiCurve`."""
@@ -222,8 +222,8 @@ class RepeatAndSelect(RenyiCurve):
     shape: float
 
     def __post_init__(self) -> None:
-        _check(self.mean, "mean")
-        _check(self.shape, "shape")
+        check_nonnegative(self.mean, "mean")
+        check_nonnegative(self.shape, "shape")
         poisson = math.isinf(self.shape)
         if math.isinf(self.mean) or self.mean <= 0.0 or (self.mean < 1.0 and not poisson):
             raise ValueError(
@@ -315,7 +315,8 @@ def _log_inverse_gamma(mean: float, shape: float) -> float:
     return high
 
 
-def _check(value: object, name: str) -> None:
+def check_nonnegative(value: object, name: str) -> None:
+    """Refuse what is not a number >= 0; infinity is one."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
         raise ValueError(f"{name} must be a number >= 0, got {value!r}")
     if not float(value) >= 0.0:

@@ -26,7 +26,7 @@ from accountant.losses.renyi import (
     Mechanism,
     RenyiCurve,
     ZeroConcentrated,
-    _check,
+    check_nonnegative,
     log_expm1,
 )
 
@@ -131,7 +131,7 @@ class SampledWithoutReplacement(RenyiCurve):
 
     def __post_init__(self) -> None:
         _check_probability(self.probability)
-        _check(self.largest_loss, "largest_loss")
+        check_nonnegative(self.largest_loss, "largest_loss")
 
     def divergences(self, orders: Floats) -> Floats:
         """See :class:`RenyiCurve`."""
@@ -178,7 +178,7 @@ class GaussianSampledWithoutReplacement(RenyiCurve):
 
     def __post_init__(self) -> None:
         _check_probability(self.probability)
-        _check(self.noise_multiplier, "noise_multiplier")
+        check_nonnegative(self.noise_multiplier, "noise_multiplier")
         if not 1e-100 <= self.noise_multiplier <= 1e100:
             raise ValueError(
                 f"noise_multiplier must be within [1e-100, 1e100], got {self.noise_multiplier!r}"
@@ -211,7 +211,7 @@ class GaussianSampledWithoutReplacement(RenyiCurve):
 
 
 def _check_probability(value: object) -> None:
-    _check(value, "probability")
+    check_nonnegative(value, "probability")
     if not float(value) <= 1.0:  # type: ignore[arg-type]
         raise ValueError(f"probability must be within [0, 1], got {value!r}")
 

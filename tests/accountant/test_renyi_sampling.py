@@ -108,7 +108,7 @@ def test_the_general_theorem_meets_the_sampled_gaussian(sigma, q):
     assert np.all(ours >= theirs * (1 - 1e-6) - 1e-14)
 
 
-@pytest.mark.parametrize(("sigma", "q"), [(1.0, 0.01), (3.0, 0.2), (0.8, 0.5)])
+@pytest.mark.parametrize(("sigma", "q"), [(1.0, 0.01), (3.0, 0.2)])
 @pytest.mark.parametrize("order", [1.2, 2.0, 2.5, 7.5])
 def test_poisson_sampling_bounds_the_quadrature_of_the_gaussian(sigma, q, order):
     with mpmath.workdps(30):
