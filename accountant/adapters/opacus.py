@@ -37,7 +37,7 @@ except ImportError as error:
 
 MECHANISM = "dp-planner"
 # The same history again and again: a search for a noise multiplier that cannot end.
-MOST_REPEATS = 20
+MOST_REPEATS = 10_000
 POISSON_SAMPLERS = (UniformWithReplacementSampler, DistributedUniformWithReplacementSampler)
 
 Entry = tuple[float, float, int]
@@ -94,7 +94,7 @@ class OpacusAccountant(IAccountant):
     @property
     def privacy_loss(self) -> PrivacyLoss:
         """Everything in the history, for brackets, trade-off curves and what else there is."""
-        return privacy_loss(dp_event.ComposedDpEvent([_event(e) for e in _merged(self._history)]))
+        return _loss(_merged(self._history))
 
     def get_epsilon(self, delta: float, *args: Any, **kwargs: Any) -> float:
         """Certified upper bound of epsilon at ``delta``; arguments of other accountants do nothing.
@@ -104,7 +104,7 @@ class OpacusAccountant(IAccountant):
         ValueError
             ``delta`` is negative, or an entry of the history is outside its domain.
         """
-        return float(self.privacy_loss.epsilon(delta))
+        return _epsilon(tuple(_merged(self._history)), safe_scalar(delta, "delta", 0.0))
 
     def get_delta(self, epsilon: float) -> float:
         """Certified upper bound of delta at ``epsilon``."""
@@ -142,10 +142,13 @@ def drawn_probability(sample_rate: float) -> float:
 
     They compare ``torch.rand`` with the rate in single precision, and ``torch.rand`` returns the
     multiples of ``2^-24`` below 1: the probability is the rate rounded up to such a multiple.
+    Where PyTorch's default is double precision it is the rate, to one part in ``2^52``; the larger
+    of both is returned.
     """
     if not 0.0 <= sample_rate <= 1.0:
         raise ValueError(f"sample_rate must be within [0, 1], got {sample_rate!r}")
-    return min(1.0, math.ceil(float(np.float32(sample_rate)) * 2.0**24) * 2.0**-24)
+    single = math.ceil(float(np.float32(sample_rate)) * 2.0**24) * 2.0**-24
+    return max(single, sample_rate)
 
 
 def _checked(entry: Any) -> Entry:
@@ -181,10 +184,19 @@ def _merged(entries: Iterable[Any]) -> list[Entry]:
     return found
 
 
-def _event(entry: Entry) -> dp_event.DpEvent:
-    noise, rate, steps = entry
-    release = dp_event.PoissonSampledDpEvent(rate, dp_event.GaussianDpEvent(noise))
-    return dp_event.SelfComposedDpEvent(release, steps)
+def _loss(history: Iterable[Entry]) -> PrivacyLoss:
+    events = [
+        dp_event.SelfComposedDpEvent(
+            dp_event.PoissonSampledDpEvent(rate, dp_event.GaussianDpEvent(noise)), steps
+        )
+        for noise, rate, steps in history
+    ]
+    return privacy_loss(dp_event.ComposedDpEvent(events))
+
+
+@functools.lru_cache(maxsize=16)
+def _epsilon(history: tuple[Entry, ...], delta: float) -> float:
+    return float(_loss(history).epsilon(delta))
 
 
 def _sampler_warning(data_loader: Any) -> str | None:

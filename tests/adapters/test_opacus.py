@@ -218,6 +218,13 @@ def test_a_bisection_that_cannot_end_is_stopped(wanted):
         get_noise_multiplier(target_epsilon=3.0, accountant="dp-planner", **wanted)
 
 
+def test_one_history_may_be_asked_often():
+    made = OpacusAccountant()
+    for _ in range(1000):
+        made.history = [(1.0, 1.0, 10)]
+        assert made.get_epsilon(1e-5) > 0.0
+
+
 def test_a_target_out_of_reach_is_refused_by_opacus():
     with pytest.raises(ValueError, match="budget is too low"):
         get_noise_multiplier(
@@ -234,6 +241,7 @@ def test_a_target_out_of_reach_is_refused_by_opacus():
 
 @pytest.fixture(autouse=True)
 def _seeded():
+    torch.set_num_threads(1)  # a thread for each of a handful of numbers is slower
     torch.manual_seed(20261122)
 
 
@@ -379,8 +387,9 @@ def test_adaptive_clipping_is_refused_before_the_model_moves():
 # --- what runs, against what is accounted --------------------------------------------------------
 
 
-@pytest.mark.parametrize("rate", [1 / 235, 1e-6, 0.1, 1 / 3, 1.0, 0.99999999, 0.0])
+@pytest.mark.parametrize("rate", [1 / 235, 1e-6, 0.1, 1 / 3, 0.7, 1.0, 0.99999999, 0.0])
 def test_the_probability_is_that_with_which_torch_draws(rate):
+    assert torch.get_default_dtype() is torch.float32
     draws = torch.rand(10_000)
     assert torch.equal(draws * 2**24, (draws * 2**24).round())
     assert draws.max() < 1.0
@@ -389,7 +398,7 @@ def test_the_probability_is_that_with_which_torch_draws(rate):
         int((torch.arange(start, start + 2**22, dtype=torch.float32) * 2.0**-24 < rate).sum())
         for start in range(0, 2**24, 2**22)
     )
-    assert drawn_probability(rate) == below / 2**24
+    assert drawn_probability(rate) == max(below / 2**24, rate)
 
 
 def test_training_accounts_the_probability_that_was_drawn():
