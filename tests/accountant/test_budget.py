@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, special, stats
 
-from accountant import UnsupportedEventError, privacy_loss
+from accountant import UnsupportedEventError, ledger_file, privacy_loss
 from accountant.adaptive_costs import Cost, pure_divergence, pure_variance, renyi_cost
 from accountant.budget import PrivacyBudget
 from accountant.budget_report import BudgetExceededError
@@ -33,6 +33,14 @@ from accountant.ledger import Ledger, LedgerError
 from accountant.ledger_lines import write_line
 
 ADD_OR_REMOVE = NeighboringRelation.ADD_OR_REMOVE_ONE
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_waiting_for_the_disk():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ledger_file.os, "fsync", lambda descriptor: None)
+        yield
+
 
 # --- costs ---------------------------------------------------------------------------------------
 
@@ -582,9 +590,9 @@ def privacy_loss_bound(event):
 
 def spend_all(path, name):
     budget = PrivacyBudget.open(path, epsilon=1.0, delta=0.0)
-    for i in range(100):
+    for i in range(40):
         try:
-            budget.spend(LaplaceDpEvent(60.0), label=f"{name} {i}")
+            budget.spend(LaplaceDpEvent(30.0), label=f"{name} {i}")
         except BudgetExceededError:
             return
 
@@ -598,7 +606,7 @@ def test_two_processes_spend_one_budget_once(tmp_path):
     for spender in spenders:
         spender.join()
     assert [spender.exitcode for spender in spenders] == [0, 0]
-    assert PrivacyBudget.open(path).spent().releases == 60
+    assert PrivacyBudget.open(path).spent().releases == 30
 
 
 def test_two_budgets_on_one_file_see_each_other(tmp_path):
