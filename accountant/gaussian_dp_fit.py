@@ -137,10 +137,10 @@ def _bracket_over_rates(
             rates = _kinks(first)[0]
             rates = rates[(rates >= smallest) & (rates <= 0.5)]
             if smallest > 0.0:
-                ends = max(ends, _mu_at(*_at_start(first, second, smallest)).max())
-                ends = max(ends, _mu_at(*_at_end(first, second, smallest)).max())
+                ends = max(ends, _mu_at_ends(first, second, smallest))
                 rates = np.append(rates, [smallest, 1.0 - smallest])
             lower = max(lower, _mu_below(Sandwich(first, second), rates))
+            lower = max(lower, _mu_of_tests(first, smallest))
         values = []
         for side in sides:
             x, y = _kinks(side)
@@ -218,18 +218,31 @@ def _kinks(side: Side) -> Points:
     return x, np.minimum(1.0, y * (1.0 + ROUNDING))
 
 
-def _at_start(ahead: Side, behind: Side, fpr: float) -> Points:
-    """The polygon at a small type I error: (error, true positive rate)."""
+def _mu_at_ends(ahead: Side, behind: Side, fpr: float) -> float:
+    """Upper bound of mu at the type I errors fpr and 1 - fpr, from the better line at each."""
+    rate = np.array([fpr])
     steep = (ahead.upper + ahead.slopes * fpr).min() * (1.0 + ROUNDING)
-    flat = 1.0 - (((1.0 - fpr) - behind.upper) / behind.slopes).max() + ROUNDING
-    return np.array([fpr]), np.array([min(1.0, steep, flat)])
+    # the same point from the lines behind, whose errors are exchanged
+    flat = ((1.0 - fpr - behind.upper) / behind.slopes).max() * (1.0 - ROUNDING) - 2e-16
+    last = ((fpr - behind.upper) / behind.slopes).max() * (1.0 - ROUNDING)
+    start = min(_mu_at(rate, np.array([steep]))[0], _mu_at(np.array([flat]), 1.0 - rate)[0])
+    return float(max(start, _mu_at(np.array([last]), rate)[0]))
 
 
-def _at_end(ahead: Side, behind: Side, fpr: float) -> Points:
-    """The polygon at the type I error 1 - fpr: (type II error, fpr)."""
-    flat = ((fpr - behind.upper) / behind.slopes).max() * (1.0 - ROUNDING) - 4e-16 * fpr
-    steep = (fpr - ahead.upper - np.expm1(ahead.epsilons) * (1.0 - fpr)).max() - ROUNDING
-    return np.array([max(flat, steep, 0.0)]), np.array([fpr])
+def _mu_of_tests(side: Side, smallest: float) -> float:
+    """Proved: no smaller mu holds, because of the tests whose type I error is in the region.
+
+    A test at epsilon is on its line, and G_mu passes below no point of it unless G_mu's delta there
+    is as large.
+    """
+    slopes, least, most = side.slopes, side.lower, side.upper
+    low = (least[:-1] - most[1:]) / (slopes[1:] - slopes[:-1])
+    high = (most[:-1] - least[1:]) / (slopes[1:] - slopes[:-1])
+    low, high = np.append(low, 0.0), np.append(1.0, high)
+    inside = (low * (1.0 - ROUNDING) >= smallest) & (high * (1.0 + ROUNDING) <= 1.0 - smallest)
+    if smallest == 0.0:
+        inside[:] = True
+    return _mu_of_deltas(side.epsilons[inside], least[inside])
 
 
 def _mu_at(x: Floats, y: Floats) -> Floats:

@@ -30,8 +30,9 @@ SMALLEST_RUNG = 1e-290
 ROUNDS = 20
 LINES = 12
 MOST_LINES = 64
-# A gap that shrinks by less than this in a round is left as it is.
+# A gap that shrinks by less than this is left as it is after so many rounds.
 STALLED = 0.9
+PATIENCE = 4
 # How many tests further out a chord may start or end, where the nearest ones are too uncertain.
 STRIDES = (0, 1, 3, 8)
 
@@ -126,18 +127,20 @@ class Sandwich:
         """
         self.ahead.start(error=float(fpr.min()))
         self.behind.start(power=float(1.0 - fpr.max()))
-        stalled_at = np.full(fpr.shape, np.inf)
+        last = np.full(fpr.shape, np.inf)
+        idle = np.zeros(fpr.shape, dtype=int)
         for _ in range(ROUNDS):
             lower, best = self._lower(fpr)
             gap = self.upper(fpr) - lower
             excess = gap / (atol + rtol * (1.0 - fpr - lower))
             # where halving does not help, the brackets of delta themselves are too wide
-            open_ = np.flatnonzero((excess > 1.0) & (gap < stalled_at))
+            open_ = np.flatnonzero((excess > 1.0) & (idle < PATIENCE))
             split = self._split(best[open_][np.argsort(-excess[open_])])
             if not split:
                 return
             halved = np.isin(best, split)
-            stalled_at[halved] = STALLED * gap[halved]
+            idle[halved] = np.where(gap[halved] < STALLED * last[halved], 0, idle[halved] + 1)
+            last[halved] = np.minimum(last[halved], gap[halved])
 
     def lower(self, fpr: Floats) -> Floats:
         """Proved lower bounds of f, shape (m,)."""
