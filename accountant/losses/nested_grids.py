@@ -9,7 +9,9 @@ every statement used is proved in docs/random-allocation.md, and "section n" ref
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -49,6 +51,7 @@ class Spread:
     lost_q: float  # mass of what was left out, rounded up
     lost_p: float  # E|S| on it, rounded up
 
+    @cached_property
     def mean_size(self) -> float:
         """Above E|S|."""
         sizes = np.abs(np.arange(-K, K + 1.0))
@@ -83,23 +86,28 @@ class Spread:
     def plus(self, other: Spread) -> Spread:
         """The law of the sum of two independent variables."""
         a, b = _aligned(self, other)
-        da, va = _Transform(a.masses), _Transform(_coarser(a.masses))
+        half = a.centre == 0.0
+        da, va = _Transform(a.masses, half), _Transform(_coarser(a.masses), half)
         if b is a:
             terms = [(1.0, da, da), (2.0, da, va)]
         else:
-            db, vb = _Transform(b.masses), _Transform(_coarser(b.masses))
+            db, vb = _Transform(b.masses, half), _Transform(_coarser(b.masses), half)
             terms = [(1.0, da, db), (1.0, da, vb), (1.0, va, db)]
-        found, noise, reached = _products(terms)
-        if a.centre > 0.0:
-            _bound(found, noise, reached, terms)
-        else:
-            found = np.where(reached, np.maximum(found, 0.0) + noise[:, None] + 1e-300, 0.0)
-        masses = _padded(found[:, K : 3 * K + 1], len(found) + 1)
-        found[:, K : 3 * K + 1] = 0.0
-        for level, outer in enumerate(found):
-            masses[level + 1] += halved(outer)
+        found = _products(terms)
+        moments = None if half else _moments(terms)
+        masses = np.zeros((len(a.masses) + 1, 2 * K + 1))
+        for level, (values, noise, first) in enumerate(found):
+            # round-off upwards, but not above Chernoff's bound
+            row = np.zeros(4 * K + 1)
+            inside = row[first : first + len(values)]
+            inside += np.maximum(values, 0.0) + noise + 1e-300
+            if moments is not None:
+                _cut(inside, first, noise, moments[level])
+            masses[level] += row[K : 3 * K + 1]
+            row[K : 3 * K + 1] = 0.0
+            masses[level + 1] += halved(row)
         masses *= 1.0 + 16.0 * ULP
-        lost_p = a.lost_p + b.lost_p + a.lost_q * b.mean_size() + b.lost_q * a.mean_size()
+        lost_p = a.lost_p + b.lost_p + a.lost_q * b.mean_size + b.lost_q * a.mean_size
         return Spread(
             a.count + b.count, a.centre, a.base, masses, a.lost_q + b.lost_q, lost_p * (1.0 + 1e-9)
         )
@@ -140,32 +148,34 @@ class Merged:
     def plus(self, other: Merged) -> Merged:
         """The law of the sum of two independent variables."""
         a, b = _aligned(self, other)
-        da, fa = _Transform(a.masses), _Transform(a.offsets)
-        va, ga = (_Transform(x) for x in _coarser_atoms(a.masses, a.offsets))
+        half = a.centre == 0.0
+        da, fa = _Transform(a.masses, half), _Transform(a.offsets, half)
+        va, ga = (_Transform(x, half) for x in _coarser_atoms(a.masses, a.offsets))
         if b is a:
             masses = [(1.0, da, da), (2.0, da, va)]
             offsets = [(2.0, fa, da), (2.0, fa, va), (2.0, da, ga)]
         else:
-            db, fb = _Transform(b.masses), _Transform(b.offsets)
-            vb, gb = (_Transform(x) for x in _coarser_atoms(b.masses, b.offsets))
+            db, fb = _Transform(b.masses, half), _Transform(b.offsets, half)
+            vb, gb = (_Transform(x, half) for x in _coarser_atoms(b.masses, b.offsets))
             masses = [(1.0, da, db), (1.0, da, vb), (1.0, va, db)]
             offsets = [(1.0, fa, db), (1.0, fa, vb), (1.0, ga, db)]
             offsets += [(1.0, da, fb), (1.0, da, gb), (1.0, va, fb)]
-        mass, noise, _ = _products(masses)
-        offset, blur, _ = _products(offsets)
-        noise, blur = noise[:, None] + 1e-280, blur[:, None] + 1e-280
-        held = mass > _FAINT * noise
         sign = 1.0 if self.up else -1.0
-        offset += sign * blur
-        away = np.where(offset * sign > 0.0, -1.0, 1.0)
-        place = offset / np.where(held, mass + away * noise, 1.0)
-        mass = np.where(held, mass - noise, 0.0)
-        offset = mass * place
-        wide, wide_offsets = (_padded(x[:, K : 3 * K + 1], len(x) + 1) for x in (mass, offset))
-        mass[:, K : 3 * K + 1] = 0.0
-        offset[:, K : 3 * K + 1] = 0.0
-        for level in range(len(mass)):
-            outer = paired(mass[level], offset[level])
+        wide, wide_offsets = np.zeros((2, len(a.masses) + 1, 2 * K + 1))
+        found = zip(_products(masses), _products(offsets, masses), strict=True)
+        for level, ((mass, noise, first), (offset, blur, _)) in enumerate(found):
+            held = mass > _FAINT * noise + 1e-280
+            offset = offset + sign * (blur + 1e-280)
+            away = np.where(offset * sign > 0.0, -1.0, 1.0)
+            place = offset / np.where(held, mass + away * noise, 1.0)
+            row, row_offsets = np.zeros((2, 4 * K + 1))
+            inside = slice(first, first + len(mass))
+            row[inside] = np.where(held, mass - noise, 0.0)
+            row_offsets[inside] = row[inside] * place
+            for target, source in ((wide, row), (wide_offsets, row_offsets)):
+                target[level] += source[K : 3 * K + 1]
+                source[K : 3 * K + 1] = 0.0
+            outer = paired(row, row_offsets)
             wide[level + 1] += outer[0]
             wide_offsets[level + 1] += outer[1]
         return replace(a, count=a.count + b.count, masses=wide, offsets=wide_offsets)
@@ -236,55 +246,63 @@ def _aligned(a: Law, b: Law) -> tuple[Law, Law]:
 class _Transform:
     """The Fourier transforms of levels, with what bounds the errors of their products."""
 
-    def __init__(self, levels: Floats) -> None:
-        self._levels = levels
-        self.spectra = fft.rfft(levels, SIZE, axis=1)
-        self.sums = np.abs(levels).sum(axis=1)
-        self.norms = np.sqrt(np.square(levels).sum(axis=1))
-        held = levels != 0.0
+    def __init__(self, levels: Floats, half: bool) -> None:
+        self.half = half  # nothing below the centre
+        self.levels = levels
+        kept = levels[:, K:] if half else levels
+        self.spectra = fft.rfft(kept, SIZE // 2 if half else SIZE, axis=1)
+        self.sums = np.abs(kept).sum(axis=1)
+        self.norms = np.sqrt(np.einsum("ij,ij->i", kept, kept))
+        held = kept != 0.0
         self.held = held.any(axis=1)
-        self.first = held.argmax(axis=1)
+        start = K if half else 0
+        self.first = held.argmax(axis=1) + start
         self.last = 2 * K - held[:, ::-1].argmax(axis=1)
 
-    def moments(self) -> Floats:
-        """Sums of masses times exp(rate k), by levels and rates."""
-        result: Floats = self._levels @ _EXPONENTIALS
-        return result
 
-
-def _bound(
-    found: Floats,
-    noise: Floats,
-    reached: npt.NDArray[np.bool_],
-    terms: list[tuple[float, _Transform, _Transform]],
-) -> None:
-    """Round what was found upwards: by its round-off, or to Chernoff's bound where that is less."""
-    places = np.arange(-2.0 * K, 2.0 * K + 1.0)
-    log_size = np.zeros((len(noise), len(_RATES)))
-    for weight, x, y in terms:
-        log_size += weight * x.moments() * y.moments()
-    with np.errstate(divide="ignore"):
-        log_size = np.log(log_size) + 1e-9
-    for values, blur, inside, logs in zip(found, noise, reached, log_size, strict=True):
-        unclear = inside & (values * _CLEAR < blur)
-        values += blur
-        values[~inside] = 0.0
-        bound = (logs[:, None] - np.multiply.outer(_RATES, places[unclear])).min(axis=0)
-        values[unclear] = np.minimum(np.maximum(values[unclear], blur), np.exp(bound)) + 1e-300
+Term = tuple[float, _Transform, _Transform]
 
 
 def _products(
-    terms: list[tuple[float, _Transform, _Transform]],
-) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
-    """Weighted sums of convolutions: values, bounds on their errors, and their supports."""
+    terms: list[Term], reached: list[Term] | None = None
+) -> Iterator[tuple[Floats, float, int]]:
+    """Weighted sums of convolutions, level by level.
+
+    Values where the terms (or those of ``reached``) may be other than 0, a bound on their errors,
+    and the place of the first of them, from 0 for k = -2 K.
+    """
+    half = terms[0][1].half
+    start = 2 * K if half else 0
     total = np.zeros_like(terms[0][1].spectra)
     noise = np.zeros(len(total))
-    places = np.arange(4 * K + 1)
-    reached = np.zeros((len(noise), 4 * K + 1), dtype=bool)
     for weight, x, y in terms:
         total += weight * x.spectra * y.spectra
         noise += weight * _NOISE * (x.sums * y.norms + x.norms * y.sums)
-        first, last = (x.first + y.first)[:, None], (x.last + y.last)[:, None]
-        reached |= (places >= first) & (places <= last) & (x.held & y.held)[:, None]
-    found: Floats = fft.irfft(total, SIZE, axis=1)[:, : 4 * K + 1]
-    return found, noise, reached
+    found = fft.irfft(total, SIZE // 2 if half else SIZE, axis=1)
+    for level, values in enumerate(found):
+        spans = [
+            (x.first[level] + y.first[level], x.last[level] + y.last[level] + 1)
+            for _, x, y in reached or terms
+            if x.held[level] and y.held[level]
+        ]
+        first = min((a for a, _ in spans), default=start)
+        end = max((b for _, b in spans), default=start)
+        yield values[first - start : end - start], float(noise[level]), int(first)
+
+
+def _moments(terms: list[Term]) -> Floats:
+    """Logarithms of the sums of products times exp(rate k), by levels and rates, rounded up."""
+    total = np.zeros((len(terms[0][1].levels), len(_RATES)))
+    for weight, x, y in terms:
+        total += weight * (x.levels @ _EXPONENTIALS) * (y.levels @ _EXPONENTIALS)
+    with np.errstate(divide="ignore"):
+        result: Floats = np.log(total) + 1e-9
+    return result
+
+
+def _cut(values: Floats, first: int, noise: float, moments: Floats) -> None:
+    """Cut at Chernoff's bound what is hardly more than round-off."""
+    (unclear,) = np.nonzero(values * _CLEAR < noise)
+    places = unclear + (first - 2.0 * K)
+    bound = (moments[:, None] - np.multiply.outer(_RATES, places)).min(axis=0)
+    values[unclear] = np.minimum(values[unclear], np.exp(bound) + 1e-300)

@@ -257,14 +257,17 @@ def test_both_sides_bracket_the_expectation_of_convex_functions(sigma, steps):
     assert exact * (1.0 - 1e-6) < variance < exact * (1.0 + 1e-4)
 
 
-def test_convolution_of_spread_laws_is_above_the_direct_one():
+@pytest.mark.parametrize("centre", [0.0, 1.0])
+def test_convolution_of_spread_laws_is_above_the_direct_one(centre):
     generator = np.random.default_rng(3)
     k = nested_grids.K
     masses = np.zeros((2, 2 * k + 1))
-    masses[0, k - 30 : k + 31] = generator.random(61)
+    low = -30 if centre else 0
+    masses[0, k + low : k + 31] = generator.random(31 - low)
     masses[1, k + k // 2 + 5 : k + k // 2 + 40] = generator.random(35)
     masses /= masses.sum()
-    law = Spread(1, 0.0, 0, masses, 0.0, 0.0).plus(Spread(1, 0.0, 0, masses.copy(), 0.0, 0.0))
+    one = Spread(1, centre, 0, masses, 0.0, 0.0)
+    law = one.plus(Spread(1, centre, 0, masses.copy(), 0.0, 0.0))
     direct = {}
     rows = [(int(i - k) * 2**level, float(m)) for level, i, m in entries(masses)]
     for (a, x), (b, y) in itertools.product(rows, rows):
@@ -278,7 +281,8 @@ def test_convolution_of_spread_laws_is_above_the_direct_one():
         assert sizes @ np.maximum(cut - places, 0.0) >= weights @ np.maximum(cut - points, 0.0)
 
 
-def test_convolution_of_merged_atoms_is_below_the_direct_one():
+@pytest.mark.parametrize("centre", [0.0, 1.0])
+def test_convolution_of_merged_atoms_is_below_the_direct_one(centre):
     generator = np.random.default_rng(4)
     k = nested_grids.K
     masses, offsets = np.zeros((2, 2, 2 * k + 1))
@@ -286,7 +290,7 @@ def test_convolution_of_merged_atoms_is_below_the_direct_one():
     masses[1, k + k // 2 + 5 : k + k // 2 + 40] = generator.random(35)
     masses /= masses.sum()
     offsets[:] = masses * generator.random(masses.shape)
-    law = Merged(1, 0.0, 0, masses, offsets, False)
+    law = Merged(1, centre, 0, masses, offsets, False)
     rows = [(atom_place(k, level, i, m, offsets), m) for level, i, m in entries(masses)]
     points = np.array([a + b for (a, _), (b, _) in itertools.product(rows, rows)])
     weights = np.array([x * y for (_, x), (_, y) in itertools.product(rows, rows)])
