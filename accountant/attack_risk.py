@@ -7,7 +7,8 @@ the worse of both is bounded.
 
 Every function returns `Bounds`.  ``upper`` is the side to publish for what an attacker gains,
 ``lower`` for his errors: it holds for every mechanism that the loss describes.  The other side says
-that the loss's dominating pair admits such an attack.  Derivations: docs/tradeoff.md, section 5.
+that such an attack exists, on the loss's dominating pair where ``loss.exact``.  Derivations:
+docs/tradeoff.md, section 5.
 """
 
 from __future__ import annotations

@@ -49,9 +49,8 @@ class TradeoffCurve:
 
     Notes
     -----
-    The lower bounds hold for every mechanism that the loss describes. The upper bounds are of the
-    curve of its dominating pair: where ``loss.exact`` is False they say how much is lost in the
-    arithmetic, not that an attack exists.
+    The lower bounds hold for every mechanism that the loss describes.  The upper bounds follow from
+    the lower ends of its deltas: where ``loss.exact``, a test on its dominating pair attains them.
     """
 
     loss: PrivacyLoss
