@@ -8,17 +8,24 @@
 
 from accountant.adapters.dp_accounting import Accountant
 from accountant.bounds import Bounds
+from accountant.budget import PrivacyBudget
+from accountant.budget_report import BudgetExceededError
 from accountant.calibration import calibrate
 from accountant.errors import CalibrationError, IncompatibleLossError, UnsupportedEventError
 from accountant.guarantee import Guarantee
+from accountant.ledger import Ledger, LedgerError
 from accountant.privacy_loss import PrivacyLoss, privacy_loss
 
 __all__ = [
     "Accountant",
     "Bounds",
+    "BudgetExceededError",
     "CalibrationError",
     "Guarantee",
     "IncompatibleLossError",
+    "Ledger",
+    "LedgerError",
+    "PrivacyBudget",
     "PrivacyLoss",
     "UnsupportedEventError",
     "calibrate",

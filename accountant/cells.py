@@ -165,7 +165,7 @@ def mixture_cells(mixture: GaussianMixture, add: bool, step: float, first: int, 
         edge_error += float(off.max()) * (1.0 + 1e-9)
     sign = 1.0 if add else -1.0
     plain, plain_errors = normal_masses(xi)
-    cut, cut_error = _tail(sign * xi[-1:])
+    cut, cut_error = normal_tail(sign * xi[-1:])
     excess = excess_error = 0.0
     rise, rise_errors = np.zeros_like(plain), np.zeros_like(plain)
     for c, p in zip(mixture.sensitivities, mixture.probabilities, strict=True):
@@ -175,7 +175,7 @@ def mixture_cells(mixture: GaussianMixture, add: bool, step: float, first: int, 
         mass, errors = normal_masses(xi - offset, offset)
         rise += p * (mass - plain)
         rise_errors += p * (errors + plain_errors)
-        tail, tail_error = _tail(sign * (xi[-1:] - offset), offset)
+        tail, tail_error = normal_tail(sign * (xi[-1:] - offset), offset)
         excess += p * float(tail[0] - cut[0])
         excess_error += p * float(tail_error[0] + cut_error[0])
     lift = np.expm1(g[:-1])
@@ -273,7 +273,7 @@ def quadrature(
     return (found[0], found[1]), (errors[0], errors[1])
 
 
-def _tail(argument: Floats, offset: float = 0.0) -> tuple[Floats, Floats]:
+def normal_tail(argument: Floats, offset: float = 0.0) -> tuple[Floats, Floats]:
     """Phi(argument) and its error: of ndtr, of the argument's rounding and that of ``offset``."""
     tail = special.ndtr(argument)
     # |argument| pdf <= 1/4 <= Phi where the argument is positive; infinite ones give exactly 0
@@ -285,7 +285,7 @@ def _tail(argument: Floats, offset: float = 0.0) -> tuple[Floats, Floats]:
 
 def normal_masses(edges: Floats, offset: float = 0.0) -> tuple[Floats, Floats]:
     """Normal masses between consecutive edges, from the tails on their own side, and errors."""
-    tail, error = _tail(-np.abs(edges), offset)
+    tail, error = normal_tail(-np.abs(edges), offset)
     right = edges > 0.0
     apart = right[1:] != right[:-1]
     masses = np.abs(tail[1:] - tail[:-1])
@@ -298,11 +298,11 @@ def normal_masses(edges: Floats, offset: float = 0.0) -> tuple[Floats, Floats]:
 def _below(mixture: GaussianMixture, xi: float, add: bool) -> float:
     """The numerator's mass on the far side of the lowest edge, rounded up."""
     if add:
-        tail, error = _tail(np.array([-xi]))
+        tail, error = normal_tail(np.array([-xi]))
         return float(tail[0] + error[0])
     total = 0.0
     for c, p in zip(mixture.sensitivities, mixture.probabilities, strict=True):
-        tail, error = _tail(np.array([xi - c / mixture.sigma]), c / mixture.sigma)
+        tail, error = normal_tail(np.array([xi - c / mixture.sigma]), c / mixture.sigma)
         total += p * float(tail[0] + error[0])
     return total * (1.0 + 16.0 * ULP)
 

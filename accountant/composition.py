@@ -12,6 +12,7 @@ from functools import cached_property
 from accountant.kernels import ULP
 from accountant.losses.gaussian import GaussianMixture, gaussian_delta
 from accountant.losses.laplace import laplace_cumulants, laplace_delta
+from accountant.losses.pair import DominatingPair
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Composition:
         Pairs (mixture, copies) and (scale, copies).
     add
         False: the numerator is the mixture ("remove"); True: it is the plain Gaussian ("add").
+    pairs
+        Further pairs and their copies, each already in this direction: for the lattice only.
     cuts, lost
         Each mixture counts only xi below its cut; ``lost`` bounds the probability of the rest.
     """
@@ -34,13 +37,14 @@ class Composition:
     mixtures: tuple[tuple[GaussianMixture, int], ...]
     laplaces: tuple[tuple[float, int], ...]
     add: bool
+    pairs: tuple[tuple[DominatingPair, int], ...] = ()
     cuts: tuple[float, ...] = ()
     lost: float = 0.0
 
     @property
     def empty(self) -> bool:
         """Nothing was released."""
-        return self.variance == 0.0 and not self.mixtures and not self.laplaces
+        return self.variance == 0.0 and not (self.mixtures or self.laplaces or self.pairs)
 
     @cached_property
     def largest_loss(self) -> float:
@@ -49,6 +53,9 @@ class Composition:
             return math.inf
         total = math.fsum(n / b for b, n in self.laplaces)
         total += math.fsum(-n * m.smallest_loss() for m, n in self.mixtures)
+        total += math.fsum(n * pair.largest_loss for pair, n in self.pairs)
+        if any(pair.escaped > 0.0 for pair, _ in self.pairs):
+            return math.inf
         return total * (1.0 + 16.0 * ULP)
 
     def exponent(self, theta: float) -> float:
@@ -57,6 +64,7 @@ class Composition:
 
     def cumulants(self, theta: float, target: float = 40.0) -> tuple[float, float, float, float]:
         """K(theta), K', K'' and a bound on the error of K."""
+        assert not self.pairs, "pairs have no closed-form cumulants; the lattice composes them"
         k0 = 0.5 * self.variance * theta * (theta + 1.0)
         k1 = self.variance * (theta + 0.5)
         k2 = self.variance
@@ -77,13 +85,27 @@ class Composition:
             error += n * (e + 2.0 * ULP * abs(c0))
         return k0, k1, k2, error
 
+    @cached_property
+    def escaped(self) -> float:
+        """Mass of P where Q has none, rounded up: delta(infinity)."""
+        stay = math.fsum(n * math.log1p(-min(p.escaped, 1.0 - ULP)) for p, n in self.pairs)
+        return -math.expm1(stay) * (1.0 + 4.0 * ULP)
+
+    def log_moment(self, theta: float) -> float:
+        """Upper bound of log E[exp(theta S)] over the finite losses."""
+        k, _, _, error = replace(self, pairs=()).cumulants(theta)
+        total = k + error + math.fsum(n * pair.log_moment(theta) for pair, n in self.pairs)
+        return total + 4.0 * ULP * abs(total) if math.isfinite(total) else math.inf
+
     def closed_form(self, epsilon: float) -> tuple[float, float] | None:
         """Delta of a single release, or of Gaussians alone; None where there is no closed form."""
-        if not self.mixtures and not self.laplaces and self.variance > 0.0:
+        parts = (*self.mixtures, *self.laplaces, *self.pairs)
+        if not parts and self.variance > 0.0:
             return gaussian_delta(self.variance, epsilon)
-        parts = (*self.mixtures, *self.laplaces)
         if self.variance > 0.0 or len(parts) != 1 or parts[0][1] != 1:
             return None
+        if self.pairs:
+            return self.pairs[0][0].delta(epsilon)
         if self.mixtures:
             return self.mixtures[0][0].delta(epsilon, self.add)
         return laplace_delta(self.laplaces[0][0], epsilon)
@@ -93,6 +115,7 @@ class Composition:
         total = gaussian_delta(self.variance, 0.0)[1] if self.variance > 0.0 else 0.0
         total += math.fsum(n * m.delta(0.0, self.add)[1] for m, n in self.mixtures)
         total += math.fsum(n * laplace_delta(b, 0.0)[1] for b, n in self.laplaces)
+        total += math.fsum(n * pair.delta(0.0)[1] for pair, n in self.pairs)
         return total * (1.0 + 4.0 * ULP)
 
     @property

@@ -51,17 +51,18 @@ class Norms:
         self._copies += n
         self._least = [min(self._least[0], upper), min(self._least[1], lower)]
 
-    def finish(self) -> None:
-        """Add what depends on all releases together."""
+    def finish(self, stretch: float) -> None:
+        """Add what depends on all releases together; ``stretch`` bounds the mass of P + v."""
         f = self._fft
         self.upper += 1.1 * f * self._least[0]
         self.lower += 1.1 * f * self._least[1]
-        self.change = 1.5 * (
+        room = 1.4 * stretch
+        self.change = room * (
             (2.0 * f + 8.0 * ULP * self._copies) * self._changes + self._shift * self._kept
         )
         # and the tilt factors' own rounding
         self._input += 16.0 * ULP * (1.0 + self._copies) * self._shift
-        self.inputs = 1.5 * (self._input + self._shift * self._masses)
+        self.inputs = room * (self._input + self._shift * self._masses)
 
     @staticmethod
     def flat(tilt: float) -> float:

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from accountant.brackets import SLOW_WIDTH, WIDTH, WIDTH_OF_DELTA, Bracket
 from accountant.composition import Composition
 from accountant.contour import (
     NODE_BUDGET,
@@ -23,19 +24,9 @@ from accountant.contour import (
     saddle_at,
     saddle_for,
 )
-from accountant.inversion import (
-    DEPTHS,
-    SCOUT_BUDGET,
-    SHALLOW,
-    SLOW_WIDTH,
-    WIDTH,
-    WIDTH_OF_DELTA,
-    Bracket,
-    slow_tail,
-    truncate,
-)
+from accountant.inversion import DEPTHS, SCOUT_BUDGET, SHALLOW, slow_tail, truncate
 from accountant.kernels import ULP
-from accountant.lattice import lattice_epsilon
+from accountant.lattice_search import epsilon_by_lattice, lattice_epsilon
 from accountant.losses.gaussian import LARGEST_EPSILON
 
 # A bracket this much narrower than it must be ends the search (relative, in epsilon).
@@ -46,11 +37,13 @@ def epsilon_bracket(composition: Composition, delta: float) -> Bracket:
     """Proved bounds on epsilon(delta), 0 < delta < 1, for one direction."""
     if composition.empty:
         return Bracket(0.0, 0.0, True)
+    if composition.pairs and not composition.has_closed_form:
+        return epsilon_by_lattice(composition, delta)
     search = EpsilonSearch(composition, delta)
     search.at_zero()
     if composition.has_closed_form:
         search.by_closed_form()
-    if not search.tight and search.upper > 0.0:
+    if not search.tight and search.upper > 0.0 and not composition.pairs:
         search.by_contour(SCOUT_BUDGET)
         if not search.tight and search.contour_suffices():
             search.by_contour(NODE_BUDGET)
@@ -95,6 +88,8 @@ class EpsilonSearch:
             closed = self.composition.closed_form(0.0)
             assert closed is not None
             self.learn(0.0, *closed)
+        if self.composition.pairs:
+            return
         # delta(0) <= sqrt(chi-square)/2 = sqrt(expm1(K(1)))/2, and total variation is subadditive:
         # either decides tiny losses at once
         k, _, _, error = self.composition.cumulants(1.0)

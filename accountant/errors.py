@@ -3,6 +3,8 @@
 - UnsupportedEventError (ValueError; also dp_accounting's own, so code that catches it goes on)
 - CalibrationError (ValueError): no parameter in the bracket meets the target
 - IncompatibleLossError (ValueError): losses under different neighbouring relations do not add
+- LedgerError (ValueError, in ``ledger``): the file is damaged, or not the one expected
+- BudgetExceededError (RuntimeError, in ``budget_report``): a release does not fit the budget
 """
 
 from __future__ import annotations

@@ -90,8 +90,8 @@ class RenyiDpEvent(DpEvent):
     """Any mechanism of which only a few points of its Renyi DP curve are known.
 
     Between given orders (alpha - 1) RDP(alpha) is convex in alpha, and RDP is nondecreasing: both
-    extend the points to a curve (van Erven, Harremoes 2014, Corollary 2 and Theorem 3).  Below the
-    least order its value is used; above the greatest nothing is known.
+    extend the points to a curve (van Erven, Harremoes 2014, Corollary 2 and Theorem 3; a sharper
+    form is proved in docs/renyi.md).  Above the greatest order nothing is known.
 
     Attributes
     ----------
@@ -107,7 +107,7 @@ class RenyiDpEvent(DpEvent):
 
 @attr.s(frozen=True, slots=True, auto_attribs=True)
 class SparsifiedGaussianDpEvent(DpEvent):
-    """The coordinate-subsampled Gaussian mechanism, one round (arXiv 2310.02437, 2405.02341).
+    """The coordinate-subsampled Gaussian mechanism, one round (arXiv 2304.01541, 2405.02341).
 
     Every vector has Euclidean norm at most 1 and no coordinate above ``largest_coordinate``
     in magnitude; each coordinate is kept with probability ``keep_probability``, by secret masks

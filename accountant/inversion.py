@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from accountant.brackets import (
+    DELTA_WIDTH,
+    SLOW_NODES,
+    SLOW_WIDTH,
+    UNRESOLVED,
+    Bracket,
+    meet,
+    narrow_delta,
+)
 from accountant.composition import Composition
 from accountant.contour import (
     NODE_BUDGET,
@@ -21,6 +29,7 @@ from accountant.contour import (
 )
 from accountant.lattice import Lattice
 from accountant.lattice_scales import LatticeError
+from accountant.lattice_search import delta_by_lattice, deltas_by_lattice
 
 Floats = npt.NDArray[np.float64]
 
@@ -28,34 +37,18 @@ Floats = npt.NDArray[np.float64]
 SCOUT_BUDGET = 4096
 
 
-# Promised widths (docs/engine.md, section 7): relative, in epsilon; in delta where epsilon is
-# ill-conditioned; and for slow tails, those that need more nodes than SLOW_NODES.
-WIDTH = 1e-9
-WIDTH_OF_DELTA = 1e-12
-SLOW_WIDTH = 1e-6
 # Losses rarer than exp(-depth) delta are cut off and charged to the upper bound.  The shallowest
 # depth is taken at which the tilted density at the cut is below exp(EDGE); the shallow ones cost
 # some width and are for losses whose rare events swamp every moment.
 DEPTHS = (80.0, 130.0, 220.0, 400.0, math.inf)
 SHALLOW = (22.0, 30.0, 40.0, 55.0)
 EDGE = -36.0
-# The same of a delta query: relative, and below UNRESOLVED not at all.
-DELTA_WIDTH = 1e-8
-UNRESOLVED = 1e-290
-SLOW_NODES = 512
-
-
-@dataclass(frozen=True)
-class Bracket:
-    """Proved bounds, and whether they are as narrow as promised."""
-
-    lower: float
-    upper: float
-    tight: bool
 
 
 def delta_bracket(composition: Composition, epsilon: float) -> Bracket:
     """Proved bounds on delta(epsilon), epsilon >= 0, for one direction."""
+    if composition.pairs:
+        return delta_by_lattice(composition, epsilon)
     found = delta_from_contour(composition, epsilon, SCOUT_BUDGET)
     if composition.has_closed_form:
         return found
@@ -64,12 +57,6 @@ def delta_bracket(composition: Composition, epsilon: float) -> Bracket:
     if not found.tight:
         found = meet(found, delta_from_contour(composition, epsilon, NODE_BUDGET), SLOW_WIDTH)
     return found
-
-
-def meet(a: Bracket, b: Bracket, promised: float) -> Bracket:
-    """What two brackets prove together."""
-    lower, upper = max(a.lower, b.lower), min(a.upper, b.upper)
-    return Bracket(lower, upper, narrow_delta(lower, upper, promised))
 
 
 def delta_from_lattice(composition: Composition, epsilon: float, known: Bracket) -> Bracket:
@@ -149,6 +136,8 @@ def saddle_of_kept(
 
 def delta_brackets(composition: Composition, epsilons: Floats) -> list[Bracket]:
     """``delta_bracket`` at many epsilons, sharing lines between neighbours."""
+    if composition.pairs:
+        return deltas_by_lattice(composition, epsilons)
     found: list[Bracket | None] = [None] * len(epsilons)
     if not (composition.empty or composition.has_closed_form):
         order = np.argsort(epsilons)
@@ -187,11 +176,6 @@ def _share_line(
     for index, low, high in zip(group, lower, upper, strict=True):
         if narrow_delta(low, high, promised):
             found[index] = Bracket(float(low), float(high), True)
-
-
-def narrow_delta(lower: float, upper: float, promised: float) -> bool:
-    """Whether a bracket of delta is as narrow as promised."""
-    return bool(upper - lower <= promised * upper or upper <= UNRESOLVED)
 
 
 def slow_tail(line: Line) -> bool:

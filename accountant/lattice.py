@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
-from accountant.cells import Cells, Floats, laplace_cells, mixture_cells
+from accountant.cells import Cells, Floats
 from accountant.composition import Composition
 from accountant.contour import Certificate, log_expm1
 from accountant.convolution import (
@@ -29,14 +29,22 @@ from accountant.convolution import (
     suffix,
 )
 from accountant.kernels import ULP
-from accountant.lattice_scales import WISH, LatticeError, Part, choose_scales, reverse_cumulant
-from accountant.losses.gaussian import GaussianMixture
+from accountant.lattice_scales import (
+    WISH,
+    LatticeError,
+    choose_scales,
+    pairs_of,
+    reverse_cumulant,
+)
+from accountant.losses.pair import DominatingPair
 
-__all__ = ["Lattice", "LatticeError", "lattice_delta", "lattice_epsilon"]
+__all__ = ["Lattice", "LatticeError"]
 
 # Largest number of lattice points, and of copies of a release.
 SIZE = 1 << 19
 MOST_COPIES = 100_000
+# Largest number of releases times mesh width.
+MOST_STRETCH = 2.0
 # Above what is lost where untilting underflows (section 5).
 UNDERFLOW = 1e-270
 
@@ -65,7 +73,7 @@ class Lattice:
         self, composition: Composition, epsilon: float, log_delta: float, size: int = SIZE
     ) -> None:
         self.composition = composition
-        parts = _parts(composition)
+        parts = pairs_of(composition)
         copies = sum(n for _, n in parts)
         if not parts or copies > MOST_COPIES:
             raise LatticeError(f"the lattice takes 1 to {MOST_COPIES} releases, got {copies}")
@@ -91,7 +99,7 @@ class Lattice:
         self._base = math.floor(scales.base / self.step) - copies - 2
         self._middle = round(epsilon / self.step)
         cells = [
-            (_cells(part, composition.add, self.step, start, self.cut), n)
+            (_cells(part, self.step, start, self.cut), n)
             for (part, n), start in zip(parts, scales.starts, strict=True)
         ]
         self._beyond_cut(cells, scales.reverse_theta)
@@ -122,7 +130,9 @@ class Lattice:
     def _compose(self, cells: list[tuple[Cells, int]], high_tilt: float) -> None:
         """Convolve, untilt and sum (sections 3 to 6)."""
         size, h, tilt = self.size, self.step, self.tilt
-        if self._copies * h > 0.1:
+        # how much larger P + v may be than P, over all releases (section 5)
+        self._stretch = math.exp(self._copies * h)
+        if self._copies * h > MOST_STRETCH:
             raise LatticeError("too many releases for this mesh")
         log_scale = high = loss = edge = centre = 0.0
         norms = Norms(size)
@@ -149,7 +159,7 @@ class Lattice:
             norms.add(n, raised, kept, change, change_error, mass_error)
             u, x, v = (fft.rfft(fold(a, c.first, size)) for a in (raised, kept, change))
             spectra.append((power(u, n), *powers(x, v, n)))
-        norms.finish()
+        norms.finish(self._stretch)
         upper, plain, third = spectra[0]
         for u, a, d in spectra[1:]:
             upper, plain, third = upper * u, plain * a, third * (a + d) + plain * d
@@ -176,7 +186,7 @@ class Lattice:
         self._lower_sums = rising_sums(np.maximum(read(plain), 0.0), decay, h)
         decayed = read(third) * decay
         self._change_sums = suffix(decayed)
-        self._change_size = float(np.abs(decayed).sum())
+        self._change_sizes = suffix(np.abs(decayed))
 
     def certify(self, epsilon: float) -> Certificate:
         """Bounds on delta(epsilon), the estimate between them, and its logarithmic slope."""
@@ -234,13 +244,13 @@ class Lattice:
         noise = peak * norms.lower * norms.rising(self.tilt) * h
         grow = self._scale * math.exp(level - self._middle * h)
         change = grow * float(self._change_sums[m - self._base])
-        noise += grow * self._change_size * 8.0 * self.size * ULP
+        noise += grow * float(self._change_sizes[m - self._base]) * 8.0 * self.size * ULP
         noise += peak * (norms.change * norms.flat(self.tilt) + norms.inputs)
         # aliases from below, where P <= 1, and from above, by Chernoff (section 5)
         apart = (self._high_tilt - self.tilt) * self.size
         above = self._high - self._high_tilt * m - log_expm1(apart)
         alias = math.exp(-log_expm1(self.tilt * self.size)) + math.exp(min(0.0, above))
-        alias *= 4.0 * (1.0 + 1e-9)
+        alias *= 2.0 * (1.0 + self._stretch) * (1.0 + 1e-9)
         jump, error = self._jump(epsilon)
         total = value * (1.0 - self._loss) - change - noise - alias + jump - error
         return max(0.0, total - 16.0 * ULP * (value + abs(change) + jump))
@@ -276,117 +286,13 @@ def _rounded(c: Cells, h: float, weights: Floats) -> _Rounding:
     return _Rounding(upper, kept, change, errors, mass_errors, centre)
 
 
-def lattice_epsilon(
-    composition: Composition, delta: float, guess: float, *, size: int = SIZE
-) -> tuple[float, float]:
-    """Proved bounds on epsilon(delta), one direction; (0, inf) where no lattice resolves it.
-
-    Parameters
-    ----------
-    composition
-        The loss.
-    delta
-        In (0, 1), and less than delta(0).
-    guess
-        Where to look first, positive; within a factor of 10 is good enough.
-    size
-        Largest number of lattice points.
-    """
-    log_delta = math.log(delta)
-    lower, upper = 0.0, math.inf
-    epsilon = guess
-    count = min(size, 1 << 13)
-    for _ in range(16):
-        try:
-            lattice = Lattice(composition, epsilon, log_delta, count)
-        except LatticeError:
-            if count == size:
-                break
-            count = min(size, 8 * count)
-            continue
-        start = epsilon
-        for _ in range(30):
-            proved = lattice.certify(epsilon)
-            if proved.lower >= delta:
-                lower = max(lower, epsilon)
-            if proved.upper <= delta:
-                upper = min(upper, epsilon)
-            if not (proved.estimate > 0.0 and proved.log_slope < 0.0):
-                epsilon *= 1.25 if proved.lower >= delta else 0.8
-                break
-            move = (math.log(proved.estimate) - log_delta) / -proved.log_slope
-            epsilon = min(max(epsilon + move, 0.3 * epsilon), 3.0 * epsilon)
-            # beyond, the cut is too near or the window too high
-            near = 0.8 * start <= epsilon <= 1.04 * start
-            if abs(move) <= 1e-12 * epsilon or not near:
-                break
-        near = 0.8 * start <= epsilon <= 1.04 * start
-        if proved.estimate > 0.0 and near and count == size:
-            slack = (proved.upper - proved.lower) / proved.estimate / -proved.log_slope
-            for reach in (0.7, 1.1, 2.0):
-                low, high = max(0.0, epsilon - reach * slack), epsilon + reach * slack
-                if lattice.certify(low).lower >= delta:
-                    lower = max(lower, low)
-                if lattice.certify(high).upper <= delta:
-                    upper = min(upper, high)
-        if near and proved.estimate > 0.0:
-            if count == size:
-                break
-            count = size
-    return min(lower, upper), upper
-
-
-def lattice_delta(
-    composition: Composition,
-    epsilon: float,
-    *,
-    target_delta: float | None = None,
-    size: int = SIZE,
-) -> tuple[float, float]:
-    """Proved bounds on delta(epsilon), one direction; (0, 1) where no lattice resolves it.
-
-    Parameters
-    ----------
-    composition
-        The loss.
-    epsilon
-        Not negative.
-    target_delta
-        Roughly the delta expected, where it is known: saves a first pass.
-    size
-        Largest number of lattice points.
-    """
-    try:
-        guess = -40.0 if target_delta is None else math.log(target_delta)
-        found = Lattice(composition, epsilon, guess, 1 << 14 if target_delta is None else size)
-        proved = found.certify(epsilon)
-        if target_delta is None and proved.upper > 0.0:
-            guess = max(-500.0, math.log(max(proved.estimate, 1e-3 * proved.upper)))
-            proved = Lattice(composition, epsilon, guess, size).certify(epsilon)
-    except LatticeError:
-        return 0.0, 1.0
-    return proved.lower, proved.upper
-
-
-def _parts(composition: Composition) -> list[tuple[Part, int]]:
-    """Every release: mixtures (the plain Gaussians together are one), and Laplace scales."""
-    parts: list[tuple[Part, int]] = []
-    if composition.variance > 0.0:
-        parts.append((GaussianMixture(1.0, (math.sqrt(composition.variance),), (1.0,)), 1))
-    parts += composition.mixtures
-    parts += composition.laplaces
-    return parts
-
-
-def _cells(part: Part, add: bool, h: float, start: float, last: int) -> Cells:
-    if isinstance(part, GaussianMixture):
-        smallest = part.smallest_loss()
-        if add and math.isfinite(smallest):
-            last = min(last, math.ceil(-smallest / h) + 1)
-        first = math.floor((start if add else max(start, smallest)) / h)
-        return mixture_cells(part, add, h, min(first, last - 1), last)
-    last = min(last, math.floor(1.0 / part / h) + 2)
-    return laplace_cells(part, h, min(math.floor(max(start, -1.0 / part) / h), last - 1), last)
+def _cells(pair: DominatingPair, h: float, start: float, last: int) -> Cells:
+    """The cells from the lowest loss that counts to the cut, or to where the pair ends."""
+    largest, smallest = pair.largest_loss, -pair.swapped.largest_loss
+    if math.isfinite(largest):
+        last = min(last, math.floor(largest / h) + 2)
+    first = math.floor(max(start, smallest) / h)
+    return pair.cells(h, min(first, last - 1), last)
 
 
 def _short(x: float) -> float:

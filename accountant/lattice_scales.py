@@ -10,16 +10,28 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from accountant.cells import Floats, Sketch, sketch_laplace, sketch_mixture
+from accountant.cells import Floats, Sketch
 from accountant.composition import Composition
 from accountant.losses.gaussian import GaussianMixture
+from accountant.losses.pair import DominatingPair, LaplacePair, MixturePair
 
 # Minus the logarithm of the relative size that truncation and aliases aim at.
 AIM = 20.0
 # Relative width of epsilon at which the mesh is fine enough, as predicted.
 WISH = 1.5e-7
 
-Part = GaussianMixture | float  # a mixture, or the scale of a Laplace release
+
+def pairs_of(composition: Composition) -> list[tuple[DominatingPair, int]]:
+    """Every release as a pair, in the composition's direction; plain Gaussians are one."""
+    add = composition.add
+    found: list[tuple[DominatingPair, int]] = []
+    if composition.variance > 0.0:
+        gaussian = GaussianMixture(1.0, (math.sqrt(composition.variance),), (1.0,))
+        found.append((MixturePair(gaussian, add), 1))
+    found += [(MixturePair(mixture, add), n) for mixture, n in composition.mixtures]
+    found += [(LaplacePair(scale), n) for scale, n in composition.laplaces]
+    found += composition.pairs
+    return found
 
 
 class LatticeError(ArithmeticError):
@@ -42,18 +54,14 @@ class Scales:
 
 def choose_scales(
     composition: Composition,
-    parts: list[tuple[Part, int]],
+    parts: list[tuple[DominatingPair, int]],
     epsilon: float,
     log_delta: float,
 ) -> Scales:
     """Cut, tilt and window from sketches of the releases; nothing rests on them (section 7)."""
     aim = AIM - log_delta
     reach = math.sqrt(2.0 * aim) + 4.0
-    add = composition.add
-    sketches: list[tuple[Sketch, int]] = [
-        (sketch_mixture(p, add, reach) if isinstance(p, GaussianMixture) else sketch_laplace(p), n)
-        for p, n in parts
-    ]
+    sketches = [(pair.sketch(reach), n) for pair, n in parts]
     cut, reverse_theta = _choose_cut(composition, sketches, 1.05 * epsilon, aim)
     kept = [(s, s.losses <= cut, n) for s, n in sketches]
     if not all(inside.any() for _, inside, _ in kept):
@@ -105,16 +113,45 @@ def choose_scales(
     )
 
 
+def sketched_cumulant(composition: Composition, log_delta: float) -> tuple[Floats, Floats]:
+    """Exponents, and about K at each: nothing is proved with it."""
+    reach = math.sqrt(2.0 * (AIM - log_delta)) + 4.0
+    sketches = [(pair.sketch(reach), n) for pair, n in pairs_of(composition)]
+    spread = sum(n * float((s.weights * np.square(s.losses)).sum()) for s, n in sketches)
+    thetas = np.geomspace(1e-3, 1e4, 141) / max(math.sqrt(spread), 1e-300)
+    total = np.zeros_like(thetas)
+    for s, n in sketches:
+        # without the large losses that delta hardly notices: they would rule every moment
+        rarer = np.cumsum((n * s.weights)[::-1])[::-1] < math.exp(log_delta - 5.0)
+        exponents = np.multiply.outer(thetas, s.losses[~rarer])
+        top = np.maximum(exponents.max(axis=1, initial=0.0), 0.0)
+        mass = np.exp(exponents - top[:, None]) @ s.weights[~rarer]
+        total += n * (top + np.log(np.maximum(mass, 1e-300)))
+    return thetas, total
+
+
 def reverse_cumulant(composition: Composition, rate: float) -> float:
-    """Upper bound of log E_Q[exp(-rate S)], or infinity: by quadrature, or by the smallest loss."""
-    reverse = replace(composition, add=not composition.add)
-    largest = rate * reverse.largest_loss * (1.0 + 1e-12)
+    """Upper bound of log E_Q[exp(-rate S)] over the finite losses, or infinity.
+
+    By quadrature, or by the smallest loss.  Q-mass without P-mass may be absent from the losses
+    left out in section 2: the bound is raised by what that could change.
+    """
+    reverse = replace(composition, add=not composition.add, pairs=())
+    others = [(pair.swapped, n) for pair, n in composition.pairs]
+    largest = reverse.largest_loss + math.fsum(n * pair.largest_loss for pair, n in others)
+    largest *= rate * (1.0 + 1e-12)
     k = math.inf
     # further out the quadrature is not to be relied on, and would say little
     if largest <= 1e6 or rate <= 1e4:
         k, _, _, error = reverse.cumulants(rate)
-        k += error + 1e-12 * (1.0 + abs(k))
-    bound = min(largest, k) if k >= 0.0 else largest
+        k += error + math.fsum(n * pair.log_moment(rate) for pair, n in others)
+        k += 1e-12 * (1.0 + abs(k))
+    bound = min(largest, k)
+    escaped = max((pair.escaped for pair, _ in others), default=0.0)
+    if escaped == 0.0:
+        bound = bound if k >= 0.0 else largest
+    elif escaped < 1.0:
+        bound = max(bound, 0.0) - (1.0 + rate) * math.log1p(-escaped)
     return bound if bound <= 1e6 else math.inf
 
 
@@ -135,12 +172,18 @@ def _choose_cut(
     # no loss reaches epsilon by itself, or nothing is lost by cutting at the last
     if len(candidates) == 0:
         return float(losses[-1]) + 1e-9, 0.0
+    rare = epsilon + np.log(np.maximum(beyond, 1e-320)) <= -aim
+    if composition.pairs and rare.any() and candidates[np.argmax(rare)] <= 2.0 * epsilon + 20.0:
+        # the moments of pairs take time, and are not needed where this is near
+        return float(candidates[np.argmax(rare)]), 0.0
     spread = math.sqrt(float((mass * np.square(np.clip(losses, -1.0, 1.0))).sum()))
     rates = np.geomspace(1e-1, 1e5, 41) / max(epsilon, spread, 1e-300)
     k = np.array([reverse_cumulant(composition, float(rate)) for rate in rates])
     back = k[None, :] - np.multiply.outer(candidates - epsilon, rates)
     best = np.argmin(back, axis=1)
-    logs = epsilon + np.log(np.maximum(beyond, 1e-320)) + back[np.arange(len(best)), best]
+    logs = epsilon + np.log(np.maximum(beyond, 1e-320))
+    # a probability is at most 1, whatever is known of the moments
+    logs += np.minimum(back[np.arange(len(best)), best], 0.0)
     good = np.flatnonzero(logs <= -aim)
     i = int(good[0]) if len(good) else len(candidates) - 1
     return float(candidates[i]), float(rates[best[i]])

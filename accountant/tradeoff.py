@@ -53,18 +53,22 @@ def smallest_fnr(forward: Composition, backward: Composition, fpr: Floats) -> Fl
     if forward.empty:
         return np.maximum(0.0, (1.0 - fpr) * (1.0 - 1e-15))
     result = np.zeros(fpr.shape)
-    result[fpr == 0.0] = 1.0
+    # what only P can produce is found without any false alarm
+    escaped = forward.escaped
+    result[fpr == 0.0] = max(0.0, 1.0 - escaped - 2e-16) if escaped > 0.0 else 1.0
     inside = (fpr > 0.0) & (fpr < 1.0)
     if not np.any(inside):
         return result
     alpha = fpr[inside]
+    if forward.pairs or backward.pairs:
+        best = _by_supporting_lines(forward, backward, alpha)
+        result[inside] = np.clip(best, 0.0, 1.0 - alpha)
+        return result
     best, doubt, threshold = _by_contour(forward, backward, alpha)
     doubt /= np.maximum(1.0 - alpha - best, 1e-13)
     poor = (best <= 0.0) | (doubt > LOOSE)
     if np.any(poor) and not _confirmed(forward, backward, alpha, best, doubt, threshold):
-        sandwich = Sandwich(_side(forward), _side(backward))
-        sandwich.refine(alpha[poor], rtol=LOOSE)
-        best[poor] = np.maximum(best[poor], sandwich.lower(alpha[poor]))
+        best[poor] = np.maximum(best[poor], _by_supporting_lines(forward, backward, alpha[poor]))
     result[inside] = np.clip(best - 2e-16, 0.0, 1.0 - fpr[inside])
     return result
 
@@ -133,6 +137,13 @@ def _confirmed(
     return True
 
 
+def _by_supporting_lines(forward: Composition, backward: Composition, alpha: Floats) -> Floats:
+    """The bound from lines of every engine's deltas, placed until they close on the curve."""
+    sandwich = Sandwich(_side(forward), _side(backward))
+    sandwich.refine(alpha, rtol=LOOSE)
+    return sandwich.lower(alpha)
+
+
 def _side(composition: Composition) -> Side:
     """Deltas of a composition from whichever engine is precise."""
 
@@ -140,7 +151,9 @@ def _side(composition: Composition) -> Side:
         found = delta_brackets(composition, epsilons)
         return np.array([f.lower for f in found]), np.array([f.upper for f in found])
 
-    return Side(delta, lambda target: epsilon_bracket(composition, target).upper)
+    return Side(
+        delta, lambda target: epsilon_bracket(composition, target).upper, composition.largest_loss
+    )
 
 
 def log_of_tail(epsilon: Floats, delta: Floats, fall: Floats) -> Floats:

@@ -106,36 +106,35 @@ class TradeoffCurve:
         return Bounds(*(each.reshape(rates.shape) for each in (lower, upper, tight)))
 
     def _bounds(self, fpr: Floats) -> tuple[Floats, Floats]:
-        if self.kind == "worst":
-            pairs = [TradeoffCurve(self.loss, one)._bounds(fpr) for one in ("remove", "add")]
-            return (
-                np.minimum(pairs[0][0], pairs[1][0]),
-                np.minimum(pairs[0][1], pairs[1][1]),
-            )
-        lower, upper = np.zeros(fpr.shape), 1.0 - fpr
         if self.loss.non_private:
-            return lower, np.zeros(fpr.shape)
+            return np.zeros(fpr.shape), np.zeros(fpr.shape)
         if self.kind == "envelope":
-            lower[fpr == 0.0] = self.loss.fnr(0.0)
-        else:
-            lower = np.maximum(lower, self.loss.fnr(fpr, self.kind))
+            worse = Sandwich(side_of(self.loss, None), side_of(self.loss, None))
+            return self._bounds_of(fpr, worse, None)
+        remove, add = side_of(self.loss, "remove"), side_of(self.loss, "add")
+        pairs = []
+        if self.kind != "add":
+            pairs.append(self._bounds_of(fpr, Sandwich(remove, add), "remove"))
+        if self.kind != "remove":
+            pairs.append(self._bounds_of(fpr, Sandwich(add, remove), "add"))
+        lower, upper = zip(*pairs, strict=True)
+        return np.minimum.reduce(lower), np.minimum.reduce(upper)
+
+    def _bounds_of(
+        self, fpr: Floats, sandwich: Sandwich, direction: Literal["add", "remove"] | None
+    ) -> tuple[Floats, Floats]:
+        lower, upper = np.zeros(fpr.shape), 1.0 - fpr
+        # the curve's own lower bound; the worse of both directions is above the envelope
+        known = fpr == 0.0 if direction is None else np.full(fpr.shape, True)
+        if np.any(known):
+            lower[known] = self.loss.fnr(fpr[known], direction)
         inside = (fpr > 0.0) & (fpr < 1.0)
         if np.any(inside):
-            sandwich = sandwich_of(self.loss, self.kind)
             sandwich.refine(fpr[inside], rtol=RTOL)
             lower[inside] = np.maximum(lower[inside], sandwich.lower(fpr[inside]))
             upper[inside] = sandwich.upper(fpr[inside])
         # where both engines are at their last digits
         return np.minimum(lower, upper), upper
-
-
-def sandwich_of(loss: PrivacyLoss, kind: CurveKind) -> Sandwich:
-    """Supporting lines of one curve, none placed yet."""
-    if kind == "envelope":
-        return Sandwich(side_of(loss, None), side_of(loss, None))
-    if kind == "remove":
-        return Sandwich(side_of(loss, "remove"), side_of(loss, "add"))
-    return Sandwich(side_of(loss, "add"), side_of(loss, "remove"))
 
 
 def side_of(loss: PrivacyLoss, direction: Literal["add", "remove"] | None) -> Side:

@@ -7,6 +7,10 @@ import time
 import dp_accounting
 
 from accountant import privacy_loss
+from accountant.losses.renyi import ZeroConcentrated
+from accountant.losses.renyi_sampling import PoissonSampled
+from accountant.losses.sparsified import PoissonSampledSparsifiedGaussian
+from accountant.tree_aggregation import squared_sensitivity
 
 
 def warm() -> float:
@@ -16,6 +20,9 @@ def warm() -> float:
     loss = 100 * privacy_loss(event)
     loss.epsilon(1e-5)
     loss.fnr(0.1)
+    squared_sensitivity(16, 2, 3)
+    PoissonSampled(ZeroConcentrated(0.1), 0.1).renyi(3.0)
+    PoissonSampledSparsifiedGaussian(1.0, 0.5, 0.5, 8, 0.1).renyi(3.0)
     return time.perf_counter() - start
 
 

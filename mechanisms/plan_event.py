@@ -20,8 +20,6 @@ k times the number of participations m, so the sum of c_t^2 is at most k^2 m: no
 Gaussians with sensitivity k.
 """
 
-import math
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from mechanisms.plan_fields import PlanError
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
     from accountant import PrivacyLoss
     from mechanisms.plan import Plan
 
-__all__ = ["binomial_weights", "event", "given", "loss", "relation"]
+__all__ = ["event", "given", "loss", "relation"]
 
 _NEEDED = {
     "dataset_size": "given, to know the batch size",
@@ -65,9 +63,11 @@ def event(plan: "Plan") -> "DpEvent":
     sigma = given(plan, "noise_multiplier")
     k = plan.group_size
     count = given(plan, "steps")
+    from accountant.parameters import binomial_weights, divided_down
+
     step: DpEvent
     if plan.sampler != "poisson":
-        step = GaussianDpEvent(_divided_down(sigma, k))
+        step = GaussianDpEvent(divided_down(sigma, k))
         count = plan.max_participations
         if count is None:
             raise PlanError("batch_size", None, _NEEDED["batch_size"])
@@ -91,28 +91,3 @@ def loss(plan: "Plan") -> "PrivacyLoss":
     from accountant import privacy_loss
 
     return privacy_loss(event(plan), neighboring_relation=relation(plan))
-
-
-def binomial_weights(k: int, q: float) -> tuple[float, ...]:
-    """Return the probabilities of Binomial(k, q), rounded so that no privacy is lost to rounding.
-
-    Every probability of at least one participant is rounded up, and that of none is what is left:
-    the rounded distribution is stochastically larger than the exact one, and a mixture of Gaussians
-    with larger sensitivities dominates (arXiv 2310.15526).
-    """
-    exact_q = Fraction(q)
-    exact = [math.comb(k, i) * exact_q**i * (1 - exact_q) ** (k - i) for i in range(1, k + 1)]
-    some = [_rounded_up(p) for p in exact]
-    none = 1 - sum(map(Fraction, some))
-    return (max(0.0, float(none)), *some)
-
-
-def _rounded_up(value: Fraction) -> float:
-    nearest = float(value)
-    return nearest if Fraction(nearest) >= value else math.nextafter(nearest, math.inf)
-
-
-def _divided_down(value: float, divisor: int) -> float:
-    """Return value / divisor, rounded down: less noise than there is."""
-    nearest = float(Fraction(value) / divisor)
-    return nearest if Fraction(nearest) * divisor <= Fraction(value) else math.nextafter(nearest, 0)

@@ -24,10 +24,11 @@ from accountant.losses.binomial_moments import (
     mixed_log_moments,
 )
 from accountant.losses.gaussian import GaussianMixture
+from accountant.losses.renyi import RenyiCurve
 
 
 @dataclass(frozen=True)
-class SparsifiedGaussian:
+class SparsifiedGaussian(RenyiCurve):
     """Sum of masked vectors plus N(0, s^2 I), one record more or less; vectors of norm at most 1.
 
     The pair is ``prod_j ((1-g) N(0, s^2) + g N(x_j, s^2))`` against ``N(0, s^2 I)`` for the worst
@@ -276,7 +277,7 @@ class PoissonSampledSparsifiedGaussian(SparsifiedGaussian):
 
 
 @dataclass(frozen=True)
-class ReplaceOne:
+class ReplaceOne(RenyiCurve):
     """One record replaced by another: removed, then the other one added (section 6).
 
     ``(a-1) RDP(a) <= (k(2a) + k(2a-1))/2`` with k(a) = (a-1) times the RDP of ``loss`` for adding

@@ -11,6 +11,7 @@ from accountant import IncompatibleLossError, UnsupportedEventError, privacy_los
 
 ADD_REMOVE = NeighboringRelation.ADD_OR_REMOVE_ONE
 REPLACE_ONE = NeighboringRelation.REPLACE_ONE
+REPLACE_SPECIAL = NeighboringRelation.REPLACE_SPECIAL
 ZERO_OUT = NeighboringRelation.REPLACE_SPECIAL
 
 
@@ -127,12 +128,19 @@ def test_equal_events_merge_however_they_are_written():
     ("event", "relation", "words"),
     [
         (dp_event.UnsupportedDpEvent(), ADD_REMOVE, "UnsupportedDpEvent"),
-        (dp_event.ZCDpEvent(1.0), ADD_REMOVE, "ZCDpEvent"),
-        (poisson(0.1, 1.0), REPLACE_ONE, "REPLACE_ONE"),
-        (dp.LaplaceDpEvent(1.0), REPLACE_ONE, "LaplaceDpEvent"),
-        (dp.PoissonSampledDpEvent(0.1, dp.LaplaceDpEvent(1.0)), ADD_REMOVE, "Gaussian"),
+        (dp_event.RandomizedResponseDpEvent(0.5, 2), ADD_REMOVE, "every record answers"),
+        (dp_event.SingleEpochTreeAggregationDpEvent(1.0, 8), ADD_REMOVE, "zero it out"),
         (dp_event.MixtureOfGaussiansDpEvent(1.0, [0.0, 1.0], [0.5, 0.5]), REPLACE_ONE, "Mixture"),
-        (dp.SampledWithoutReplacementDpEvent(9, 3, dp.GaussianDpEvent(1.0)), ADD_REMOVE, "Without"),
+        (
+            dp.PoissonSampledDpEvent(0.5, dp_event.RandomizedResponseDpEvent(0.5, 2)),
+            REPLACE_SPECIAL,
+            "who was in it",
+        ),
+        (
+            dp.SampledWithoutReplacementDpEvent(9, 3, dp_event.ZCDpEvent(1.0)),
+            ADD_REMOVE,
+            "REPLACE_ONE",
+        ),
         (dp.GaussianDpEvent(1e-200), ADD_REMOVE, "1e-200"),
     ],
 )

@@ -13,7 +13,8 @@ from accountant.composition import Composition
 from accountant.contour import Line, saddle_at
 from accountant.convolution import FFT_ULPS, power, powers
 from accountant.kernels import ULP
-from accountant.lattice import Lattice, LatticeError, lattice_delta, lattice_epsilon
+from accountant.lattice import Lattice, LatticeError
+from accountant.lattice_search import lattice_delta, lattice_epsilon
 from accountant.losses.gaussian import GaussianMixture, poisson_gaussian
 from accountant.losses.laplace import laplace_delta
 

@@ -6,7 +6,7 @@ from math import comb
 import hypothesis.strategies as st
 from hypothesis import given
 
-from mechanisms.plan_event import binomial_weights
+from accountant.parameters import binomial_weights
 
 
 @given(st.integers(1, 30), st.floats(1e-12, 1))

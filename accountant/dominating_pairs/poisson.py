@@ -1,0 +1,267 @@
+"""Poisson samples, also those that are cut at a largest size."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+from dp_accounting import dp_event
+from dp_accounting.privacy_accountant import NeighboringRelation
+from scipy import stats
+
+from accountant import events
+from accountant.cells import Floats
+from accountant.dominating_pairs.mechanisms import (
+    discrete_gaussian_masses,
+    discrete_laplace_masses,
+    mixture_terms,
+    of_curve,
+    sparsified_curve,
+)
+from accountant.dominating_pairs.registry import rule, terms
+from accountant.errors import UnsupportedEventError
+from accountant.loss import loss_of_terms
+from accountant.losses.atoms import Atoms, atoms_of
+from accountant.losses.bounded_range import BoundedRangePair
+from accountant.losses.compound import UnionPair
+from accountant.losses.gaussian import GaussianMixture, poisson_gaussian
+from accountant.losses.location import LocationPair, Noise
+from accountant.losses.pair import DominatingPair, MixturePair
+from accountant.losses.renyi_sampling import (
+    PoissonSampled,
+    PoissonSampledReplaceOne,
+)
+from accountant.losses.sparsified import PoissonSampledSparsifiedGaussian, ReplaceOne
+from accountant.parameters import (
+    REPLACE,
+    noise,
+    probability,
+    whole_count,
+)
+from accountant.terms import Terms
+
+
+def merged_gaussians(found: Terms) -> float:
+    """The noise of several Gaussians that see the same batch: 1/s^2 is the sum of theirs."""
+    if sum(found.gaussians.values()) == 1:
+        return next(iter(found.gaussians))
+    sigma = 1.0 / math.sqrt(math.fsum(n / (s * s) for s, n in found.gaussians.items()))
+    # rounded towards less noise
+    return sigma * (1.0 - 2.0**-50)
+
+
+@rule(dp_event.PoissonSampledDpEvent)
+def _poisson(event: dp_event.PoissonSampledDpEvent, relation: NeighboringRelation) -> Terms:
+    """((1-q) Q + q P, Q) where (P, Q) dominates the release of the sample (docs/pairs.md).
+
+    Sampling a sample multiplies the probabilities.
+    """
+    q = probability(event.sampling_probability, "sampling_probability")
+    inner = event.event
+    if isinstance(inner, dp_event.PoissonSampledDpEvent):
+        q *= probability(inner.sampling_probability, "sampling_probability")
+        inner = inner.event
+    if q == 0.0:
+        # refuses what no event may hold
+        terms(inner, relation)
+        return Terms()
+    if relation is REPLACE:
+        return _poisson_replace_one(inner, q)
+    if isinstance(inner, events.SparsifiedGaussianDpEvent) and q < 1.0:
+        sampled = _sampled_sparsified(inner, q)
+        if sampled.noise_multiplier > 0.0:
+            return of_curve(sampled)
+    found = terms(inner, relation)
+    if q == 1.0 or found.is_empty:
+        return found
+    if found.non_private:
+        return Terms(non_private=True)
+    refuse_sampled(inner, "Poisson sampling")
+    exact = poisson_of_one(found, q)
+    if exact is not None:
+        return exact
+    # several releases from one sample: the theorem on RDP; at least one of them is seen
+    return of_curve(PoissonSampled(loss_of_terms(found, relation), q))
+
+
+def _sampled_sparsified(
+    event: events.SparsifiedGaussianDpEvent, q: float
+) -> PoissonSampledSparsifiedGaussian:
+    c = sparsified_curve(event)
+    return PoissonSampledSparsifiedGaussian(
+        c.noise_multiplier, c.keep_probability, c.largest_coordinate, c.dimension, q
+    )
+
+
+def poisson_of_one(found: Terms, q: float) -> Terms | None:
+    """The sampled release, where what is sampled is one pair."""
+    if found.floor is not None:
+        above = poisson_of_one(found.without_floor(), q)
+        if above is not None:
+            above.floor = poisson_of_one(found.floor, q) or Terms()
+        return above
+    if found.only_gaussians():
+        return Terms(mixtures=Counter({poisson_gaussian(merged_gaussians(found), q): 1}))
+    if found.clear and found.count() == 2 and sum(found.pairs.values()) == 1:
+        return _poisson_of_black_box(found, q)
+    if found.count() != 1:
+        return None
+    if found.mixtures:
+        m = next(iter(found.mixtures))
+        weights = {0.0: 0.0}
+        for c, p in zip(m.sensitivities, m.probabilities, strict=True):
+            weights[c] = q * p
+        weights[0.0] = 1.0 - math.fsum(w for c, w in weights.items() if c > 0.0)
+        return mixture_terms(m.sigma, weights)
+    if found.laplaces:
+        pair: DominatingPair = shifted_pair("laplace", next(iter(found.laplaces)), 1.0, q)
+        return Terms(pairs=Counter({pair: 1}))
+    if found.pairs:
+        inner = next(iter(found.pairs))
+        if isinstance(inner, Atoms):
+            return Terms(pairs=Counter({inner.poisson(q): 1}))
+        if isinstance(inner, BoundedRangePair):
+            return Terms(pairs=Counter({BoundedRangePair(inner.epsilon, inner.q * q): 1}))
+    if found.curves:
+        return of_curve(PoissonSampled(next(iter(found.curves)), q))
+    if found.clear:
+        return Terms(clear=Counter({q * next(iter(found.clear)): 1}))
+    return None
+
+
+def _poisson_of_black_box(found: Terms, q: float) -> Terms | None:
+    """An (epsilon, delta) mechanism: its clear part and its pair are one pair."""
+    inner, delta = next(iter(found.pairs)), next(iter(found.clear))
+    if not isinstance(inner, Atoms):
+        return None
+    joint = Atoms(
+        inner.losses, inner.p * (1.0 - delta), delta, delta, inner.error, inner.loss_error
+    )
+    return Terms(pairs=Counter({joint.poisson(q): 1}))
+
+
+def shifted_pair(noise_name: Noise, scale: float, shift: float, q: float) -> LocationPair:
+    """(1-q) N(0) + q N(shift) against N(0)."""
+    return LocationPair(noise_name, scale, (0.0, shift), (1.0 - q, q), (1.0, 0.0))
+
+
+def _poisson_replace_one(inner: dp_event.DpEvent, q: float) -> Terms:
+    """(1-q) N(0) + q N(1) against (1-q) N(0) + q N(-1), N log-concave noise on the line.
+
+    For vectors too, and in both orders: docs/pairs.md, the three-point lemma.
+    """
+    found = terms(inner, REPLACE)
+    if q == 1.0 or found.is_empty:
+        return found
+    if found.non_private:
+        return Terms(non_private=True)
+    if isinstance(inner, events.SparsifiedGaussianDpEvent):
+        return of_curve(ReplaceOne(_sampled_sparsified(inner, q)))
+    rows: Terms | list[Floats] | None = None
+    if isinstance(inner, dp_event.DiscreteLaplaceDpEvent):
+        rows = discrete_laplace_masses(inner)
+    elif isinstance(inner, events.DiscreteGaussianDpEvent):
+        rows = discrete_gaussian_masses(inner)
+    if isinstance(rows, list):
+        up, middle, down = rows
+        pair: DominatingPair = atoms_of(
+            (1.0 - q) * middle + q * up, (1.0 - q) * middle + q * down, 2e-13
+        )
+        return Terms(pairs=Counter({pair: 1}))
+    single = not (found.pairs or found.mixtures or found.curves)
+    if single and found.only_gaussians():
+        # under replace-one the noise was halved; the shifts are 1 here
+        noise_name: Noise = "gaussian"
+        scale = 2.0 * merged_gaussians(found)
+    elif single and not found.gaussians and sum(found.laplaces.values()) == 1:
+        noise_name, scale = "laplace", 2.0 * next(iter(found.laplaces))
+    else:
+        # of anything else the replace-one loss alone says little: joint convexity
+        refuse_sampled(inner, "Poisson sampling")
+        return of_curve(PoissonSampledReplaceOne(loss_of_terms(found, REPLACE), q))
+    weights = (0.0, 1.0 - q, q)
+    pair = LocationPair(noise_name, scale, (-1.0, 0.0, 1.0), weights, weights[::-1])
+    return Terms(pairs=Counter({pair: 1}))
+
+
+def refuse_sampled(inner: dp_event.DpEvent, sampling: str) -> None:
+    """Refuse mechanisms of which no theorem on sampling speaks."""
+    undefined = {
+        dp_event.RandomizedResponseDpEvent: "every record answers for itself, so that a sample "
+        "shows who was in it",
+        dp_event.SingleEpochTreeAggregationDpEvent: "the leaves of a tree are steps, not samples",
+        events.TreeAggregationDpEvent: "the leaves of a tree are steps, not samples",
+        dp_event.TruncatedSubsampledGaussianDpEvent: "its contract contains the sampling",
+        dp_event.SampledWithoutReplacementDpEvent: "no theorem covers a sample of a sample",
+        dp_event.SampledWithReplacementDpEvent: "no theorem covers a sample of a sample",
+        events.CyclicPoissonSampledDpEvent: "its contract contains the sampling",
+        events.RandomAllocationDpEvent: "its contract contains the sampling",
+        events.ShuffledDpEvent: "its contract contains the sampling",
+        events.GroupDpEvent: "sample inside the group, not the group inside the sample",
+    }
+    for part in leaves(inner):
+        why = undefined.get(type(part))
+        if why is not None:
+            raise UnsupportedEventError(
+                f"{sampling} of {type(part).__name__} is not supported: {why}; leave the sampling "
+                "out where that is an upper bound"
+            )
+
+
+def leaves(event: dp_event.DpEvent) -> list[dp_event.DpEvent]:
+    """The releases that a composition is made of."""
+    if isinstance(event, dp_event.ComposedDpEvent):
+        return [leaf for part in event.events for leaf in leaves(part)]
+    if isinstance(event, (dp_event.SelfComposedDpEvent, dp_event.RepeatAndSelectDpEvent)):
+        return leaves(event.event)
+    return [event]
+
+
+@rule(dp_event.TruncatedSubsampledGaussianDpEvent)
+def _truncated(
+    event: dp_event.TruncatedSubsampledGaussianDpEvent, relation: NeighboringRelation
+) -> Terms:
+    """Whether the batch is cut is seen: a Poisson pair, or one at twice the sensitivity.
+
+    arXiv 2508.15089, Theorem 3.1, with its constants as derived in docs/pairs.md.
+    """
+    size = whole_count(event.dataset_size, "dataset_size")
+    q = probability(event.sampling_probability, "sampling_probability")
+    cap = whole_count(event.truncated_batch_size, "truncated_batch_size")
+    sigma = noise(event.noise_multiplier, "noise_multiplier")
+    if q == 0.0 or cap == 0 or size == 0 or math.isinf(sigma):
+        return Terms()
+    if sigma == 0.0:
+        return Terms(non_private=True)
+    if cap >= size:
+        inner = dp_event.GaussianDpEvent(sigma)
+        return terms(dp_event.PoissonSampledDpEvent(q, inner), relation)
+    cut, inside = _truncation(size, q, cap)
+    plain: DominatingPair = (
+        MixturePair(poisson_gaussian(sigma, q)) if q < 1.0 else _gaussian_pair(sigma, 1.0)
+    )
+    if relation is REPLACE:
+        plain = _replace_pair(sigma, 1.0, q)
+    pair = UnionPair((1.0 - cut, cut), (plain, _replace_pair(sigma, 2.0, inside)))
+    return Terms(pairs=Counter({pair: 1}), floor=Terms())
+
+
+def _truncation(size: int, q: float, cap: int) -> tuple[float, float]:
+    """P[cut | the record is drawn] and P[it is kept | cut], each rounded up."""
+    cut = float(stats.binom.sf(cap - 1, size - 1, q)) * (1.0 + 1e-9)
+    if cut <= 0.0:
+        cut = 1e-300
+    inside = float(stats.binom.sf(cap, size, q)) * cap / size / cut * (1.0 + 4e-9)
+    return min(cut, 1.0), min(inside, 1.0)
+
+
+def _replace_pair(sigma: float, shift: float, q: float) -> DominatingPair:
+    """(1-q) N(0) + q N(shift) against (1-q) N(0) + q N(-shift)."""
+    if q >= 1.0:
+        return _gaussian_pair(sigma, 2.0 * shift)
+    weights = (0.0, 1.0 - q, q)
+    return LocationPair("gaussian", sigma / shift, (-1.0, 0.0, 1.0), weights, weights[::-1])
+
+
+def _gaussian_pair(sigma: float, shift: float) -> DominatingPair:
+    return MixturePair(GaussianMixture(sigma, (shift,), (1.0,)))

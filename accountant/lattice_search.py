@@ -1,0 +1,244 @@
+"""Epsilon and delta from lattices: where to build them, and what they prove together."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from accountant.brackets import SLOW_WIDTH, Bracket, narrow_delta
+from accountant.cells import Floats
+from accountant.composition import Composition
+from accountant.contour import SMALLEST, log_kernel_peak
+from accountant.lattice import SIZE, Lattice
+from accountant.lattice_scales import LatticeError, sketched_cumulant
+
+# Lattices for pairs of which only lattices are known may be larger: a second or two.
+LARGEST_SIZE = 1 << 21
+# Enough to tell on which side of a number an answer is, unless it is close.
+SCOUT_SIZE = 1 << 14
+# A lattice is narrow for epsilons between these multiples of its own (section 7).
+NARROW = (0.8, 1.04)
+
+
+def epsilon_by_lattice(composition: Composition, delta: float) -> Bracket:
+    """Proved bounds on epsilon(delta), 0 < delta < 1, one direction."""
+    escaped = composition.escaped
+    if delta <= escaped * (1.0 - 1e-9):
+        return Bracket(math.inf, math.inf, True)
+    lower, upper = 0.0, composition.largest_loss if escaped == 0.0 else math.inf
+    for size in (SCOUT_SIZE, LARGEST_SIZE):
+        zero = delta_by_lattice(composition, 0.0, size)
+        if zero.upper <= delta:
+            return Bracket(0.0, 0.0, True)
+        if zero.lower > delta:
+            break
+    with np.errstate(all="ignore"):
+        if delta > escaped:
+            theta, guess = _chernoff_guess(composition, math.log(delta - escaped))
+            upper = min(upper, _chernoff_epsilon(composition, theta, delta - escaped))
+            guess = min(guess, upper)
+            for factor in (1.0, 0.3, 0.05):
+                if math.isfinite(upper) and upper - lower <= SLOW_WIDTH * upper:
+                    break
+                if not 0.0 < guess < math.inf:
+                    break
+                found = lattice_epsilon(composition, delta, factor * guess, size=LARGEST_SIZE)
+                lower, upper = max(lower, found[0]), min(upper, found[1])
+    lower = min(lower, upper)
+    tight = math.isfinite(upper) and upper - lower <= SLOW_WIDTH * upper
+    return Bracket(lower, upper, tight)
+
+
+def delta_by_lattice(composition: Composition, epsilon: float, size: int = LARGEST_SIZE) -> Bracket:
+    """Proved bounds on delta(epsilon), epsilon >= 0, one direction."""
+    closed = composition.closed_form(epsilon)
+    if closed is not None:
+        return Bracket(*closed, narrow_delta(*closed, SLOW_WIDTH))
+    escaped = composition.escaped
+    if epsilon >= composition.largest_loss:
+        return Bracket(0.0, 0.0, True)
+    lower, upper = 0.0, min(1.0, composition.total_variation())
+    with np.errstate(all="ignore"):
+        theta, log_delta = _saddle_guess(composition, epsilon)
+        upper = min(upper, escaped + _chernoff_delta(composition, theta, epsilon))
+        log_delta = max(log_delta, math.log(escaped) if escaped > 0.0 else -math.inf)
+        for _ in range(3):
+            if upper <= SMALLEST:
+                break
+            log_delta = min(-1e-3, max(-499.0, min(log_delta, math.log(upper))))
+            try:
+                proved = Lattice(composition, epsilon, log_delta, size).certify(epsilon)
+            except LatticeError:
+                break
+            lower, upper = max(lower, proved.lower), min(upper, proved.upper)
+            if narrow_delta(lower, upper, SLOW_WIDTH) or math.log(upper) > log_delta - 3.0:
+                break
+            log_delta = math.log(upper)
+    return Bracket(min(lower, upper), upper, narrow_delta(lower, upper, SLOW_WIDTH))
+
+
+def deltas_by_lattice(composition: Composition, epsilons: Floats) -> list[Bracket]:
+    """``delta_by_lattice`` at many epsilons, which share lattices."""
+    found: list[Bracket | None] = [None] * len(epsilons)
+    order = [i for i in np.argsort(epsilons) if epsilons[i] < composition.largest_loss]
+    while len(order) > 1 and composition.closed_form(0.0) is None:
+        first = float(epsilons[order[0]])
+        group = [i for i in order if epsilons[i] <= first * NARROW[1] / NARROW[0]]
+        order = order[len(group) :]
+        if len(group) == 1:
+            continue
+        last = float(epsilons[group[-1]])
+        with np.errstate(all="ignore"):
+            log_delta = max(-499.0, _saddle_guess(composition, last)[1])
+            try:
+                lattice = Lattice(
+                    composition, last / NARROW[1], min(-1e-3, log_delta), LARGEST_SIZE
+                )
+            except LatticeError:
+                continue
+            for i in group:
+                proved = lattice.certify(float(epsilons[i]))
+                if narrow_delta(proved.lower, proved.upper, SLOW_WIDTH):
+                    found[i] = Bracket(proved.lower, proved.upper, True)
+    return [
+        delta_by_lattice(composition, float(e)) if known is None else known
+        for e, known in zip(epsilons, found, strict=True)
+    ]
+
+
+def _chernoff_guess(composition: Composition, log_delta: float) -> tuple[float, float]:
+    """About the best exponent, and its Chernoff epsilon; nothing rests on them."""
+    thetas, values = sketched_cumulant(composition, log_delta)
+    peaks = np.array([log_kernel_peak(float(t)) for t in thetas])
+    epsilons = (values + peaks - log_delta) / thetas
+    best = int(np.argmin(epsilons))
+    return float(thetas[best]), max(1e-12, float(epsilons[best]))
+
+
+def _saddle_guess(composition: Composition, epsilon: float) -> tuple[float, float]:
+    """About the best exponent for an epsilon, and its bound of log delta."""
+    thetas, values = sketched_cumulant(composition, -40.0)
+    peaks = np.array([log_kernel_peak(float(t)) for t in thetas])
+    logs = values + peaks - thetas * epsilon
+    best = int(np.argmin(logs))
+    return float(thetas[best]), min(0.0, float(logs[best]))
+
+
+def _chernoff_epsilon(composition: Composition, theta: float, delta: float) -> float:
+    """A proved upper end of epsilon(delta), whatever theta is."""
+    best = math.inf
+    for scale in (1.0, 0.7, 0.4, 0.1):
+        t = scale * theta
+        k = composition.log_moment(t)
+        if math.isfinite(k):
+            bound = (k + log_kernel_peak(t) - math.log(delta)) / t
+            best = min(best, max(0.0, bound) * (1.0 + 1e-12) + 1e-12 * abs(k) / t)
+    return best
+
+
+def _chernoff_delta(composition: Composition, theta: float, epsilon: float) -> float:
+    """A proved upper end of what delta(epsilon) is above the escaped mass."""
+    best = 1.0
+    for scale in (1.0, 0.7, 0.4, 0.1):
+        t = scale * theta
+        k = composition.log_moment(t)
+        if math.isfinite(k):
+            exponent = k + log_kernel_peak(t) - t * epsilon
+            exponent += 1e-12 * (1.0 + abs(k) + t * epsilon)
+            best = min(best, math.exp(min(0.0, exponent)) * (1.0 + 1e-12) + SMALLEST)
+    return best
+
+
+def lattice_epsilon(
+    composition: Composition, delta: float, guess: float, *, size: int = SIZE
+) -> tuple[float, float]:
+    """Proved bounds on epsilon(delta), one direction; (0, inf) where no lattice resolves it.
+
+    Parameters
+    ----------
+    composition
+        The loss.
+    delta
+        In (0, 1), and less than delta(0).
+    guess
+        Where to look first, positive; within a factor of 10 is good enough.
+    size
+        Largest number of lattice points.
+    """
+    log_delta = math.log(delta)
+    lower, upper = 0.0, math.inf
+    # what is searched: above the largest loss delta is 0
+    highest = composition.largest_loss * (1.0 - 1e-9)
+    epsilon = min(guess, highest)
+    count = min(size, 1 << 13)
+    for _ in range(16):
+        try:
+            lattice = Lattice(composition, epsilon, log_delta, count)
+        except LatticeError:
+            if count == size:
+                break
+            count = min(size, 8 * count)
+            continue
+        start = epsilon
+        for _ in range(30):
+            proved = lattice.certify(epsilon)
+            if proved.lower >= delta:
+                lower = max(lower, epsilon)
+            if proved.upper <= delta:
+                upper = min(upper, epsilon)
+            if not (proved.estimate > 0.0 and proved.log_slope < 0.0):
+                epsilon = min(epsilon * (1.25 if proved.lower >= delta else 0.8), highest)
+                break
+            move = (math.log(proved.estimate) - log_delta) / -proved.log_slope
+            epsilon = min(max(epsilon + move, 0.3 * epsilon), 3.0 * epsilon, highest)
+            # beyond, the cut is too near or the window too high
+            near = 0.8 * start <= epsilon <= 1.04 * start
+            if abs(move) <= 1e-12 * epsilon or not near:
+                break
+        near = 0.8 * start <= epsilon <= 1.04 * start
+        if proved.estimate > 0.0 and near and count == size:
+            slack = (proved.upper - proved.lower) / proved.estimate / -proved.log_slope
+            for reach in (0.7, 1.1, 2.0):
+                low, high = max(0.0, epsilon - reach * slack), epsilon + reach * slack
+                if lattice.certify(low).lower >= delta:
+                    lower = max(lower, low)
+                if lattice.certify(high).upper <= delta:
+                    upper = min(upper, high)
+        if near and proved.estimate > 0.0:
+            if count == size:
+                break
+            count = size
+    return min(lower, upper), upper
+
+
+def lattice_delta(
+    composition: Composition,
+    epsilon: float,
+    *,
+    target_delta: float | None = None,
+    size: int = SIZE,
+) -> tuple[float, float]:
+    """Proved bounds on delta(epsilon), one direction; (0, 1) where no lattice resolves it.
+
+    Parameters
+    ----------
+    composition
+        The loss.
+    epsilon
+        Not negative.
+    target_delta
+        Roughly the delta expected, where it is known: saves a first pass.
+    size
+        Largest number of lattice points.
+    """
+    try:
+        guess = -40.0 if target_delta is None else math.log(target_delta)
+        found = Lattice(composition, epsilon, guess, 1 << 14 if target_delta is None else size)
+        proved = found.certify(epsilon)
+        if target_delta is None and proved.upper > 0.0:
+            guess = max(-500.0, math.log(max(proved.estimate, 1e-3 * proved.upper)))
+            proved = Lattice(composition, epsilon, guess, size).certify(epsilon)
+    except LatticeError:
+        return 0.0, 1.0
+    return proved.lower, proved.upper
