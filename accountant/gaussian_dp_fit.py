@@ -230,7 +230,7 @@ def _mu_at_ends(ahead: Side, behind: Side, fpr: float) -> float:
 
 
 def _mu_of_tests(side: Side, smallest: float) -> float:
-    """Proved: no smaller mu holds, because of the tests whose type I error is in the region.
+    """Proved: no smaller mu holds, because of the tests one of whose errors is in the region.
 
     A test at epsilon is on its line, and G_mu passes below no point of it unless G_mu's delta there
     is as large.
@@ -239,7 +239,10 @@ def _mu_of_tests(side: Side, smallest: float) -> float:
     low = (least[:-1] - most[1:]) / (slopes[1:] - slopes[:-1])
     high = (most[:-1] - least[1:]) / (slopes[1:] - slopes[:-1])
     low, high = np.append(low, 0.0), np.append(1.0, high)
+    missed = (1.0 - most - slopes * high) - ROUNDING, (1.0 - least - slopes * low) + ROUNDING
     inside = (low * (1.0 - ROUNDING) >= smallest) & (high * (1.0 + ROUNDING) <= 1.0 - smallest)
+    # type II errors are the type I errors of the other direction
+    inside |= (missed[0] >= smallest) & (missed[1] <= 1.0 - smallest)
     if smallest == 0.0:
         inside[:] = True
     return _mu_of_deltas(side.epsilons[inside], least[inside])

@@ -91,6 +91,9 @@ def _by_contour(
             doubt[low] = np.where(better, delta - least, doubt[low])
             threshold[low] = np.where(better, e, threshold[low])
             best[low] = np.maximum(best[low], value)
+        for e in right.neighbours(threshold[low]):
+            value = _line(alpha[low], e, right.deltas(e)[1])
+            doubt[low] = np.where(_missed(alpha[low], best[low], value), np.inf, doubt[low])
     if not np.all(low):
         # epsilon < 0: delta(-e) = 1 - exp(-e) + exp(-e) delta_backward(e)
         left = _Side(backward)
@@ -102,7 +105,16 @@ def _by_contour(
             doubt[~low] = np.where(better, np.exp(-e) * (delta - least), doubt[~low])
             threshold[~low] = np.where(better, -e, threshold[~low])
             best[~low] = np.maximum(best[~low], value)
+        for e in left.neighbours(-threshold[~low]):
+            value = _line(rest, -e, left.deltas(e)[1])
+            doubt[~low] = np.where(_missed(rest, best[~low], value), np.inf, doubt[~low])
     return best, doubt, threshold
+
+
+def _missed(alpha: Floats, best: Floats, value: Floats) -> npt.NDArray[np.bool_]:
+    """Whether another line is much better: the threshold that was found is not the best one."""
+    result: npt.NDArray[np.bool_] = value > best + LOOSE * (1.0 - alpha - best)
+    return result
 
 
 def _line(alpha: Floats, epsilon: Floats, delta: Floats) -> Floats:
@@ -231,6 +243,11 @@ class _Side:
         with np.errstate(all="ignore"):
             slope = (level_second - level_first) / (second - first)
         return [second, self._step(second, targets - level_second, slope, grid[-1])]
+
+    def neighbours(self, thresholds: Floats) -> list[Floats]:
+        """Epsilons half a line further out and in."""
+        half = 0.5 * SPACING * self._deviation
+        return [thresholds + half, np.maximum(thresholds - half, 0.0)]
 
     def _step(self, start: Floats, gap: Floats, slope: Floats, last: float) -> Floats:
         with np.errstate(all="ignore"):
