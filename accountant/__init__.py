@@ -12,22 +12,28 @@ from accountant.budget import PrivacyBudget
 from accountant.budget_report import BudgetExceededError
 from accountant.calibration import calibrate
 from accountant.errors import CalibrationError, IncompatibleLossError, UnsupportedEventError
+from accountant.gaussian_dp import GaussianDP
+from accountant.gaussian_dp_fit import gaussian_dp
 from accountant.guarantee import Guarantee
 from accountant.ledger import Ledger, LedgerError
 from accountant.privacy_loss import PrivacyLoss, privacy_loss
+from accountant.tradeoff_curve import TradeoffCurve
 
 __all__ = [
     "Accountant",
     "Bounds",
     "BudgetExceededError",
     "CalibrationError",
+    "GaussianDP",
     "Guarantee",
     "IncompatibleLossError",
     "Ledger",
     "LedgerError",
     "PrivacyBudget",
     "PrivacyLoss",
+    "TradeoffCurve",
     "UnsupportedEventError",
     "calibrate",
+    "gaussian_dp",
     "privacy_loss",
 ]

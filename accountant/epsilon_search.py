@@ -33,12 +33,15 @@ from accountant.losses.gaussian import LARGEST_EPSILON
 FINEST = 1e-13
 
 
-def epsilon_bracket(composition: Composition, delta: float) -> Bracket:
-    """Proved bounds on epsilon(delta), 0 < delta < 1, for one direction."""
+def epsilon_bracket(composition: Composition, delta: float, rtol: float = SLOW_WIDTH) -> Bracket:
+    """Proved bounds on epsilon(delta), 0 < delta < 1, for one direction.
+
+    ``rtol`` is the relative width asked of a lattice where pairs are among the parts.
+    """
     if composition.empty:
         return Bracket(0.0, 0.0, True)
     if composition.pairs and not composition.has_closed_form:
-        return epsilon_by_lattice(composition, delta)
+        return epsilon_by_lattice(composition, delta, rtol)
     search = EpsilonSearch(composition, delta)
     search.at_zero()
     if composition.has_closed_form:

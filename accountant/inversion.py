@@ -45,10 +45,10 @@ SHALLOW = (22.0, 30.0, 40.0, 55.0)
 EDGE = -36.0
 
 
-def delta_bracket(composition: Composition, epsilon: float) -> Bracket:
+def delta_bracket(composition: Composition, epsilon: float, rtol: float = SLOW_WIDTH) -> Bracket:
     """Proved bounds on delta(epsilon), epsilon >= 0, for one direction."""
     if composition.pairs:
-        return delta_by_lattice(composition, epsilon)
+        return delta_by_lattice(composition, epsilon, rtol=rtol)
     found = delta_from_contour(composition, epsilon, SCOUT_BUDGET)
     if composition.has_closed_form:
         return found
@@ -134,10 +134,12 @@ def saddle_of_kept(
     return kept, theta, found
 
 
-def delta_brackets(composition: Composition, epsilons: Floats) -> list[Bracket]:
+def delta_brackets(
+    composition: Composition, epsilons: Floats, rtol: float = SLOW_WIDTH
+) -> list[Bracket]:
     """``delta_bracket`` at many epsilons, sharing lines between neighbours."""
     if composition.pairs:
-        return deltas_by_lattice(composition, epsilons)
+        return deltas_by_lattice(composition, epsilons, rtol)
     found: list[Bracket | None] = [None] * len(epsilons)
     if not (composition.empty or composition.has_closed_form):
         order = np.argsort(epsilons)

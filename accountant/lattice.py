@@ -62,6 +62,8 @@ class Lattice:
         Roughly log delta(epsilon); it sets the scales.
     size
         Largest number of lattice points, a power of two.
+    wish
+        Relative width of epsilon at which the mesh is fine enough.
 
     Raises
     ------
@@ -70,7 +72,12 @@ class Lattice:
     """
 
     def __init__(
-        self, composition: Composition, epsilon: float, log_delta: float, size: int = SIZE
+        self,
+        composition: Composition,
+        epsilon: float,
+        log_delta: float,
+        size: int = SIZE,
+        wish: float = WISH,
     ) -> None:
         self.composition = composition
         parts = pairs_of(composition)
@@ -84,7 +91,7 @@ class Lattice:
         while count < size:
             h = scales.width / count
             spread = copies * h * h * (1.0 + scales.slope) / 8.0
-            if spread <= WISH * max(epsilon, 0.1 / scales.slope):
+            if spread <= wish * max(epsilon, 0.1 / scales.slope):
                 break
             count *= 2
         if 2 * copies >= count:
@@ -130,10 +137,10 @@ class Lattice:
     def _compose(self, cells: list[tuple[Cells, int]], high_tilt: float) -> None:
         """Convolve, untilt and sum (sections 3 to 6)."""
         size, h, tilt = self.size, self.step, self.tilt
-        # how much larger P + v may be than P, over all releases (section 5)
-        self._stretch = math.exp(self._copies * h)
         if self._copies * h > MOST_STRETCH:
             raise LatticeError("too many releases for this mesh")
+        # how much larger P + v may be than P, over all releases (section 5)
+        self._stretch = math.exp(self._copies * h)
         log_scale = high = loss = edge = centre = 0.0
         norms = Norms(size)
         spectra: list[tuple[Complexes, Complexes, Complexes]] = []

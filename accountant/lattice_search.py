@@ -11,24 +11,26 @@ from accountant.cells import Floats
 from accountant.composition import Composition
 from accountant.contour import SMALLEST, log_kernel_peak
 from accountant.lattice import SIZE, Lattice
-from accountant.lattice_scales import LatticeError, sketched_cumulant
+from accountant.lattice_scales import WISH, LatticeError, sketched_cumulant
 
 # Lattices for pairs of which only lattices are known may be larger: a second or two.
 LARGEST_SIZE = 1 << 21
 # Enough to tell on which side of a number an answer is, unless it is close.
 SCOUT_SIZE = 1 << 14
+# Of the width that is asked for: what the mesh alone may take, as predicted.
+SHARE = 0.15
 # A lattice is narrow for epsilons between these multiples of its own (section 7).
 NARROW = (0.8, 1.04)
 
 
-def epsilon_by_lattice(composition: Composition, delta: float) -> Bracket:
-    """Proved bounds on epsilon(delta), 0 < delta < 1, one direction."""
+def epsilon_by_lattice(composition: Composition, delta: float, rtol: float = SLOW_WIDTH) -> Bracket:
+    """Proved bounds on epsilon(delta), 0 < delta < 1, one direction; ``rtol`` wide, if possible."""
     escaped = composition.escaped
     if delta <= escaped * (1.0 - 1e-9):
         return Bracket(math.inf, math.inf, True)
     lower, upper = 0.0, composition.largest_loss if escaped == 0.0 else math.inf
     for size in (SCOUT_SIZE, LARGEST_SIZE):
-        zero = delta_by_lattice(composition, 0.0, size)
+        zero = delta_by_lattice(composition, 0.0, size, rtol)
         if zero.upper <= delta:
             return Bracket(0.0, 0.0, True)
         if zero.lower > delta:
@@ -39,22 +41,26 @@ def epsilon_by_lattice(composition: Composition, delta: float) -> Bracket:
             upper = min(upper, _chernoff_epsilon(composition, theta, delta - escaped))
             guess = min(guess, upper)
             for factor in (1.0, 0.3, 0.05):
-                if math.isfinite(upper) and upper - lower <= SLOW_WIDTH * upper:
+                if math.isfinite(upper) and upper - lower <= rtol * upper:
                     break
                 if not 0.0 < guess < math.inf:
                     break
-                found = lattice_epsilon(composition, delta, factor * guess, size=LARGEST_SIZE)
+                found = lattice_epsilon(
+                    composition, delta, factor * guess, size=LARGEST_SIZE, wish=SHARE * rtol
+                )
                 lower, upper = max(lower, found[0]), min(upper, found[1])
     lower = min(lower, upper)
-    tight = math.isfinite(upper) and upper - lower <= SLOW_WIDTH * upper
+    tight = math.isfinite(upper) and upper - lower <= rtol * upper
     return Bracket(lower, upper, tight)
 
 
-def delta_by_lattice(composition: Composition, epsilon: float, size: int = LARGEST_SIZE) -> Bracket:
+def delta_by_lattice(
+    composition: Composition, epsilon: float, size: int = LARGEST_SIZE, rtol: float = SLOW_WIDTH
+) -> Bracket:
     """Proved bounds on delta(epsilon), epsilon >= 0, one direction."""
     closed = composition.closed_form(epsilon)
     if closed is not None:
-        return Bracket(*closed, narrow_delta(*closed, SLOW_WIDTH))
+        return Bracket(*closed, narrow_delta(*closed, rtol))
     escaped = composition.escaped
     if epsilon >= composition.largest_loss:
         return Bracket(0.0, 0.0, True)
@@ -68,17 +74,20 @@ def delta_by_lattice(composition: Composition, epsilon: float, size: int = LARGE
                 break
             log_delta = min(-1e-3, max(-499.0, min(log_delta, math.log(upper))))
             try:
-                proved = Lattice(composition, epsilon, log_delta, size).certify(epsilon)
+                lattice = Lattice(composition, epsilon, log_delta, size, SHARE * rtol)
+                proved = lattice.certify(epsilon)
             except LatticeError:
                 break
             lower, upper = max(lower, proved.lower), min(upper, proved.upper)
-            if narrow_delta(lower, upper, SLOW_WIDTH) or math.log(upper) > log_delta - 3.0:
+            if narrow_delta(lower, upper, rtol) or math.log(upper) > log_delta - 3.0:
                 break
             log_delta = math.log(upper)
-    return Bracket(min(lower, upper), upper, narrow_delta(lower, upper, SLOW_WIDTH))
+    return Bracket(min(lower, upper), upper, narrow_delta(lower, upper, rtol))
 
 
-def deltas_by_lattice(composition: Composition, epsilons: Floats) -> list[Bracket]:
+def deltas_by_lattice(
+    composition: Composition, epsilons: Floats, rtol: float = SLOW_WIDTH
+) -> list[Bracket]:
     """``delta_by_lattice`` at many epsilons, which share lattices."""
     found: list[Bracket | None] = [None] * len(epsilons)
     order = [i for i in np.argsort(epsilons) if epsilons[i] < composition.largest_loss]
@@ -92,17 +101,17 @@ def deltas_by_lattice(composition: Composition, epsilons: Floats) -> list[Bracke
         with np.errstate(all="ignore"):
             log_delta = max(-499.0, _saddle_guess(composition, last)[1])
             try:
-                lattice = Lattice(
-                    composition, last / NARROW[1], min(-1e-3, log_delta), LARGEST_SIZE
-                )
+                middle = last / NARROW[1]
+                log_delta = min(-1e-3, log_delta)
+                lattice = Lattice(composition, middle, log_delta, LARGEST_SIZE, SHARE * rtol)
             except LatticeError:
                 continue
             for i in group:
                 proved = lattice.certify(float(epsilons[i]))
-                if narrow_delta(proved.lower, proved.upper, SLOW_WIDTH):
+                if narrow_delta(proved.lower, proved.upper, rtol):
                     found[i] = Bracket(proved.lower, proved.upper, True)
     return [
-        delta_by_lattice(composition, float(e)) if known is None else known
+        delta_by_lattice(composition, float(e), LARGEST_SIZE, rtol) if known is None else known
         for e, known in zip(epsilons, found, strict=True)
     ]
 
@@ -151,7 +160,12 @@ def _chernoff_delta(composition: Composition, theta: float, epsilon: float) -> f
 
 
 def lattice_epsilon(
-    composition: Composition, delta: float, guess: float, *, size: int = SIZE
+    composition: Composition,
+    delta: float,
+    guess: float,
+    *,
+    size: int = SIZE,
+    wish: float = WISH,
 ) -> tuple[float, float]:
     """Proved bounds on epsilon(delta), one direction; (0, inf) where no lattice resolves it.
 
@@ -174,7 +188,7 @@ def lattice_epsilon(
     count = min(size, 1 << 13)
     for _ in range(16):
         try:
-            lattice = Lattice(composition, epsilon, log_delta, count)
+            lattice = Lattice(composition, epsilon, log_delta, count, wish)
         except LatticeError:
             if count == size:
                 break

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -14,25 +13,18 @@ import numpy.typing as npt
 from dp_accounting.privacy_accountant import NeighboringRelation
 
 from accountant.bounds import Bounds
-from accountant.brackets import SLOW_WIDTH, Bracket
+from accountant.brackets import Bracket
 from accountant.composition import Composition
-from accountant.epsilon_search import epsilon_bracket
 from accountant.errors import IncompatibleLossError
-from accountant.inversion import delta_bracket, delta_brackets, delta_from_contour
-from accountant.lattice_search import SCOUT_SIZE, delta_by_lattice
 from accountant.losses.compound import DirectedPair, facing
 from accountant.losses.gaussian import GaussianMixture
 from accountant.losses.pair import DominatingPair
 from accountant.losses.renyi import RenyiCurve
 from accountant.parameters import whole_count
-from accountant.renyi import delta_from_renyi, epsilon_from_renyi
+from accountant.queries import Query
 from accountant.terms import Terms
-from accountant.tradeoff import smallest_fnr
 
 Direction = Literal["add", "remove"]
-
-# A cheap line that often shows that the other direction is not the worse one.
-SCOUT_BUDGET = 1024
 
 
 @dataclass(frozen=True)
@@ -103,7 +95,9 @@ class PrivacyLoss:
 
     # --- queries ---------------------------------------------------------------------------------
 
-    def epsilon(self, delta: Any, direction: Direction | None = None) -> Any:
+    def epsilon(
+        self, delta: Any, direction: Direction | None = None, *, rtol: float | None = None
+    ) -> Any:
         """Smallest epsilon for which (epsilon, delta)-DP is proved: a certified upper bound.
 
         Parameters
@@ -113,41 +107,55 @@ class PrivacyLoss:
             (infinite for Gaussian noise); 1 or more gives 0.
         direction
             None for the worse of both, or "add" or "remove".
+        rtol
+            Relative width between the bounds that is good enough, for losses that need a lattice;
+            None: as narrow as promised, 1e-6.  A wider one is quicker, and as sound.
 
         Raises
         ------
         ValueError
-            ``delta`` is negative or not a number, or ``direction`` is unknown.
+            ``delta`` is negative or not a number, ``direction`` is unknown, or ``rtol`` is not
+            within [1e-9, 1].
         """
-        return self.epsilon_bounds(delta, direction).upper
+        return self.epsilon_bounds(delta, direction, rtol=rtol).upper
 
-    def epsilon_bounds(self, delta: Any, direction: Direction | None = None) -> Bounds:
+    def epsilon_bounds(
+        self, delta: Any, direction: Direction | None = None, *, rtol: float | None = None
+    ) -> Bounds:
         """Bounds on epsilon(delta); see :meth:`epsilon`."""
-        return _over(delta, "delta", lambda d: self._epsilon(d, direction))
+        query = _query(self, direction, rtol)
+        values = _numbers(delta, "delta")
+        return _collect([query.epsilon(float(v)) for v in values.ravel()], values.shape)
 
-    def delta(self, epsilon: Any, direction: Direction | None = None) -> Any:
+    def delta(
+        self, epsilon: Any, direction: Direction | None = None, *, rtol: float | None = None
+    ) -> Any:
         """Smallest delta for which (epsilon, delta)-DP is proved: a certified upper bound.
 
         Parameters
         ----------
         epsilon
             >= 0; a number, or an array of any shape.
-        direction
-            None for the worse of both, or "add" or "remove".
+        direction, rtol
+            As of :meth:`epsilon`; ``rtol`` is the width in delta.
 
         Raises
         ------
         ValueError
-            ``epsilon`` is negative or not a number, or ``direction`` is unknown.
+            ``epsilon`` is negative or not a number, ``direction`` is unknown, or ``rtol`` is not
+            within [1e-9, 1].
         """
-        return self.delta_bounds(epsilon, direction).upper
+        return self.delta_bounds(epsilon, direction, rtol=rtol).upper
 
-    def delta_bounds(self, epsilon: Any, direction: Direction | None = None) -> Bounds:
+    def delta_bounds(
+        self, epsilon: Any, direction: Direction | None = None, *, rtol: float | None = None
+    ) -> Bounds:
         """Bounds on delta(epsilon); see :meth:`delta`."""
-        if np.size(epsilon) > 2:
-            self._delta(float(np.min(epsilon)), direction)  # refuses what no query accepts
-            return self._delta_curve(np.asarray(epsilon, dtype=float), direction)
-        return _over(epsilon, "epsilon", lambda e: self._delta(e, direction))
+        query = _query(self, direction, rtol)
+        values = _numbers(epsilon, "epsilon")
+        if values.size > 2:
+            return _collect(query.deltas(values.ravel()), values.shape)
+        return _collect([query.delta(float(v)) for v in values.ravel()], values.shape)
 
     def advantage(self) -> float:
         """Largest advantage of a membership-inference attack: delta(0), the total variation."""
@@ -169,18 +177,10 @@ class PrivacyLoss:
         ValueError
             ``fpr`` is outside [0, 1], or ``direction`` is unknown.
         """
-        rates = np.asarray(fpr, dtype=float)
+        rates = _numbers(fpr, "fpr")
         if not np.all((rates >= 0.0) & (rates <= 1.0)):
             raise ValueError(f"fpr must be within [0, 1], got {fpr!r}")
-        if self.non_private:
-            result = np.zeros(rates.shape)
-        elif self.curves or self.clear:
-            result = self._fnr_by_deltas(rates.ravel(), direction).reshape(rates.shape)
-        else:
-            curves = [
-                smallest_fnr(one, self._flip(one), rates.ravel()) for one in self._chosen(direction)
-            ]
-            result = np.minimum.reduce(curves).reshape(rates.shape)
+        result = _query(self, direction, None).fnr(rates.ravel()).reshape(rates.shape)
         return result if result.ndim else float(result)
 
     def renyi(self, alpha: Any, direction: Direction | None = None) -> Any:
@@ -193,172 +193,23 @@ class PrivacyLoss:
         ValueError
             ``alpha`` is not above 1, or ``direction`` is unknown.
         """
-        orders = np.asarray(alpha, dtype=float)
+        orders = _numbers(alpha, "alpha")
         if not np.all((orders > 1.0) & np.isfinite(orders)):
             raise ValueError(f"alpha must be finite and above 1, got {alpha!r}")
-        result = self._renyi(orders.ravel(), direction).reshape(orders.shape)
+        result = _query(self, direction, None).renyi(orders.ravel()).reshape(orders.shape)
         return result if result.ndim else float(result)
 
-    def _fnr_by_deltas(
-        self, rates: npt.NDArray[np.float64], direction: Direction | None
-    ) -> npt.NDArray[np.float64]:
-        """``f(a) >= 1 - delta(e) - e^epsilon a`` and its inverse's, at a grid of epsilons."""
-        best = np.zeros(rates.shape)
-        for epsilon in (0.0, *np.geomspace(1e-3, 30.0, 120)):
-            delta = self._delta(float(epsilon), direction).upper
-            grow = math.exp(epsilon) * (1.0 + 1e-15)
-            best = np.maximum(best, (1.0 - delta - grow * rates) * (1.0 - 4e-16))
-            best = np.maximum(best, (1.0 - delta - rates) / grow * (1.0 - 4e-16))
-        return np.clip(best - 2e-16, 0.0, 1.0 - rates)
-
-    # --- one number at a time --------------------------------------------------------------------
-
-    def _renyi(self, orders: npt.NDArray[np.float64], direction: Direction | None) -> Any:
-        """RDP at an array of orders; a curve bounds both directions."""
-        if self.non_private or self.clear:
-            return np.full(orders.shape, math.inf)
-        return self._rest_renyi(orders, direction)
-
-    def _rest_renyi(
-        self, orders: npt.NDArray[np.float64], direction: Direction | None
-    ) -> npt.NDArray[np.float64]:
-        worst = np.zeros(orders.shape)
-        for one in self._chosen(direction):
-            values = np.array([_moment(one, a - 1.0) for a in orders])
-            worst = np.maximum(worst, values / (orders - 1.0) * (1.0 + 1e-15))
-        for curve, n in self.curves:
-            worst = worst + n * curve.divergences(orders) * (1.0 + 2.0**-51)
-        return worst * (1.0 + len(self.curves) * 2.0**-52)
-
-    def _epsilon(self, delta: float, direction: Direction | None) -> Bracket:
-        if delta < 0.0 or math.isnan(delta):
-            raise ValueError(f"delta must be a number >= 0, got {delta!r}")
-        chosen = self._chosen(direction)
-        if delta >= 1.0:
-            return Bracket(0.0, 0.0, True)
-        if self.non_private:
-            return Bracket(math.inf, math.inf, True)
-        if self.floor is not None:
-            lower = self.floor._epsilon(delta, direction).lower
-            upper = self._upper_epsilon(delta, direction, chosen)
-            return _span(lower, upper)
-        return self._exact_epsilon(delta, chosen)
-
-    def _upper_epsilon(
-        self, delta: float, direction: Direction | None, chosen: tuple[Composition, ...]
-    ) -> float:
-        """Where parts are not exact: by the pairs, or, where curves are among them, by RDP."""
-        rest = self._without_clear(delta)[0]
-        if rest < 0.0 or (self.curves and rest == 0.0):
-            return math.inf
-        if not self.curves:
-            return self._rest_epsilon(rest, chosen).upper
-        return float(epsilon_from_renyi(lambda a: self._rest_renyi(a, direction), rest).value)
-
-    def _exact_epsilon(self, delta: float, chosen: tuple[Composition, ...]) -> Bracket:
-        if not self.clear:
-            return self._rest_epsilon(delta, chosen)
-        low, high = self._without_clear(delta)
-        if high < 0.0:
-            return Bracket(math.inf, math.inf, True)
-        lower = self._rest_epsilon(high, chosen)
-        upper = self._rest_epsilon(low, chosen) if low >= 0.0 else Bracket(0.0, math.inf, False)
-        return Bracket(lower.lower, upper.upper, lower.tight and upper.tight)
-
-    def _without_clear(self, delta: float) -> tuple[float, float]:
-        """What remains of delta for the rest, rounded both ways: delta = D + (1 - D) rest."""
-        clear = self._in_the_clear
-        if not self.clear or clear >= 1.0:
-            return (delta, delta) if not self.clear else (-1.0, -1.0)
-        rest = (delta - clear) / (1.0 - clear)
-        slack = 4.0 * 2.0**-52 * (delta + clear) / (1.0 - clear)
-        return rest - slack, rest + slack
-
-    def _rest_epsilon(self, delta: float, chosen: tuple[Composition, ...]) -> Bracket:
-        if delta >= 1.0:
-            return Bracket(0.0, 0.0, True)
-        if delta == 0.0:
-            largest = max(one.largest_loss for one in chosen)
-            return Bracket(
-                largest * (1.0 - 1e-14) if largest < math.inf else largest, largest, True
-            )
-        first = epsilon_bracket(chosen[0], delta)
-        for other in chosen[1:]:
-            if 0.0 < first.lower and self._settled(other, first.lower, delta):
-                continue
-            first = _worse(first, epsilon_bracket(other, delta))
-        return first
-
-    def _settled(self, other: Composition, epsilon: float, delta: float) -> bool:
-        """Whether a cheap bound shows that the other direction's epsilon is not above this one."""
-        if other.pairs:
-            return delta_by_lattice(other, epsilon, SCOUT_SIZE).upper <= delta
-        return delta_from_contour(other, epsilon, SCOUT_BUDGET).upper <= delta
-
-    def _delta(self, epsilon: float, direction: Direction | None) -> Bracket:
-        if epsilon < 0.0 or math.isnan(epsilon):
-            raise ValueError(f"epsilon must be a number >= 0, got {epsilon!r}")
-        chosen = self._chosen(direction)
-        if self.non_private:
-            return Bracket(1.0, 1.0, True)
-        if self.floor is not None:
-            lower = self.floor._delta(epsilon, direction).lower
-            return _span(lower, self._upper_delta(epsilon, direction, chosen))
-        return self._exact_delta(epsilon, chosen)
-
-    def _upper_delta(
-        self, epsilon: float, direction: Direction | None, chosen: tuple[Composition, ...]
-    ) -> float:
-        if not self.curves:
-            return self._exact_delta(epsilon, chosen).upper
-        if math.isinf(epsilon):
-            return self._in_the_clear
-        rest = delta_from_renyi(lambda a: self._rest_renyi(a, direction), epsilon).value
-        clear = self._in_the_clear
-        return min(1.0, (clear + (1.0 - clear) * float(rest)) * (1.0 + 8.0 * 2.0**-52))
-
-    def _exact_delta(self, epsilon: float, chosen: tuple[Composition, ...]) -> Bracket:
-        rest = self._rest_delta(epsilon, chosen)
-        if not self.clear:
-            return rest
-        clear = self._in_the_clear
-        lower, upper = clear + (1.0 - clear) * rest.lower, clear + (1.0 - clear) * rest.upper
-        slack = 1.0 + 8.0 * 2.0**-52
-        return Bracket(lower / slack, min(1.0, upper * slack), rest.tight)
-
-    def _rest_delta(self, epsilon: float, chosen: tuple[Composition, ...]) -> Bracket:
-        if math.isinf(epsilon):
-            escaped = max(one.escaped for one in chosen)
-            return Bracket(escaped * (1.0 - 1e-12), escaped, True)
-        first = delta_bracket(chosen[0], epsilon)
-        for other in chosen[1:]:
-            if not self._settled(other, epsilon, first.lower):
-                first = _worse(first, delta_bracket(other, epsilon))
-        return first
-
-    def _delta_curve(
-        self, epsilons: npt.NDArray[np.float64], direction: Direction | None
-    ) -> Bounds:
-        """Many epsilons at once: neighbours share a contour."""
-        finite = np.isfinite(epsilons.ravel())
-        if self.non_private or self.floor is not None or self.clear or not np.all(finite):
-            return _over(epsilons, "epsilon", lambda e: self._delta(e, direction))
-        curves = [delta_brackets(one, epsilons.ravel()) for one in self._chosen(direction)]
-        worst = (
-            curves[0] if len(curves) == 1 else [_worse(*pair) for pair in zip(*curves, strict=True)]
-        )
-        return _collect(worst, epsilons.shape)
+    # --- directions ------------------------------------------------------------------------------
 
     @cached_property
-    def _in_the_clear(self) -> float:
+    def in_the_clear(self) -> float:
         """Probability that something is released in the clear."""
         if any(d >= 1.0 for d, _ in self.clear):
             return 1.0
         return -math.expm1(math.fsum(n * math.log1p(-d) for d, n in self.clear))
 
-    # --- directions ------------------------------------------------------------------------------
-
-    def _chosen(self, direction: Direction | None) -> tuple[Composition, ...]:
+    def directed(self, direction: Direction | None) -> tuple[Composition, ...]:
+        """The compositions that answer for a direction; one of them where both are alike."""
         if direction is None:
             # without mixtures and the like both directions are the same loss
             turned = self.mixtures or any(
@@ -371,7 +222,8 @@ class PrivacyLoss:
             return (self._add,)
         raise ValueError(f'direction must be "add", "remove" or None, got {direction!r}')
 
-    def _flip(self, one: Composition) -> Composition:
+    def opposite(self, one: Composition) -> Composition:
+        """The other direction of a composition of this loss."""
         return self._remove if one.add else self._add
 
     @cached_property
@@ -410,38 +262,31 @@ def loss_of_terms(total: Terms, relation: NeighboringRelation) -> PrivacyLoss:
     )
 
 
-def _moment(one: Composition, theta: float) -> float:
-    """Upper bound of K(theta), infinite where the loss may be."""
-    if one.escaped > 0.0:
-        return math.inf
-    k = one.log_moment(theta)
-    return k if math.isfinite(k) else math.inf
+def _query(loss: PrivacyLoss, direction: Direction | None, rtol: float | None) -> Query:
+    if rtol is None:
+        return Query(loss, direction)
+    if not 1e-9 <= rtol <= 1.0:
+        raise ValueError(f"rtol must be within [1e-9, 1], or None, got {rtol!r}")
+    return Query(loss, direction, float(rtol))
 
 
-def _span(lower: float, upper: float) -> Bracket:
-    """Bounds that two different losses prove; tight where they meet."""
-    if math.isinf(upper):
-        return Bracket(lower, upper, math.isinf(lower))
-    return Bracket(min(lower, upper), upper, upper - lower <= SLOW_WIDTH * upper)
-
-
-def _worse(a: Bracket, b: Bracket) -> Bracket:
-    tight = (a.tight or a.upper <= b.lower) and (b.tight or b.upper <= a.lower)
-    return Bracket(max(a.lower, b.lower), max(a.upper, b.upper), tight)
-
-
-def _over(values: Any, name: str, query: Callable[[float], Bracket]) -> Bounds:
-    """Answer a query for a number or for every element of an array."""
-    if isinstance(values, (bool, str)) or values is None:
-        raise ValueError(f"{name} must be a number or an array of numbers, got {values!r}")
-    array = np.asarray(values, dtype=float)
-    found = [query(float(v)) for v in array.ravel()]
-    if array.ndim == 0:
-        return Bounds(found[0].lower, found[0].upper, found[0].tight)
-    return _collect(found, array.shape)
+def _numbers(values: Any, name: str) -> npt.NDArray[np.float64]:
+    """A number or an array of numbers, as an array."""
+    if not isinstance(values, (bool, str)) and values is not None:
+        try:
+            array = np.asarray(values)
+            if array.dtype.kind in "fiu":
+                return array.astype(np.float64)
+            if array.dtype.kind == "O":
+                return array.astype(np.float64)
+        except (TypeError, ValueError, OverflowError):
+            pass
+    raise ValueError(f"{name} must be a number or an array of numbers, got {values!r}")
 
 
 def _collect(found: list[Bracket], shape: tuple[int, ...]) -> Bounds:
+    if not shape:
+        return Bounds(found[0].lower, found[0].upper, found[0].tight)
     return Bounds(
         np.array([f.lower for f in found]).reshape(shape),
         np.array([f.upper for f in found]).reshape(shape),

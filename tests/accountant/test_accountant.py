@@ -32,9 +32,10 @@ def test_it_says_what_it_supports_without_composing():
     accountant = Accountant(NeighboringRelation.REPLACE_ONE)
     assert accountant.supports(dp.GaussianDpEvent(1.0))
     assert accountant.supports(poisson(0.1, 1.0))
-    assert not accountant.supports(dp.MixtureOfGaussiansDpEvent(1.0, [0.0, 1.0], [0.5, 0.5]))
+    mixture = dp.dp_event.MixtureOfGaussiansDpEvent(1.0, [0.0, 1.0], [0.5, 0.5])
+    assert not accountant.supports(mixture)
     with pytest.raises(UnsupportedEventError, match="REPLACE_ONE"):
-        accountant.compose(poisson(0.1, 1.0))
+        accountant.compose(mixture)
     assert accountant.get_epsilon(1e-5) == 0.0
 
 
