@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from accountant.cells import Floats
 from accountant.composition import Composition
 from accountant.contour import SMALLEST, log_kernel_peak
 from accountant.lattice import SIZE, Lattice
-from accountant.lattice_scales import WISH, LatticeError, sketched_cumulant
+from accountant.lattice_scales import WISH, LatticeError, pairs_of, sketched_cumulant
 
 # Lattices for pairs of which only lattices are known may be larger: a second or two.
 LARGEST_SIZE = 1 << 21
@@ -88,32 +89,54 @@ def delta_by_lattice(
 def deltas_by_lattice(
     composition: Composition, epsilons: Floats, rtol: float = SLOW_WIDTH
 ) -> list[Bracket]:
-    """``delta_by_lattice`` at many epsilons, which share lattices."""
+    """``delta_by_lattice`` at many epsilons, which share lattices, also with later calls."""
     found: list[Bracket | None] = [None] * len(epsilons)
-    order = [i for i in np.argsort(epsilons) if epsilons[i] < composition.largest_loss]
-    while len(order) > 1 and composition.closed_form(0.0) is None:
-        first = float(epsilons[order[0]])
-        group = [i for i in order if epsilons[i] <= first * NARROW[1] / NARROW[0]]
-        order = order[len(group) :]
-        if len(group) == 1:
-            continue
-        last = float(epsilons[group[-1]])
-        with np.errstate(all="ignore"):
-            log_delta = max(-499.0, _saddle_guess(composition, last)[1])
-            try:
-                middle = last / NARROW[1]
-                log_delta = min(-1e-3, log_delta)
-                lattice = Lattice(composition, middle, log_delta, LARGEST_SIZE, SHARE * rtol)
-            except LatticeError:
-                continue
-            for i in group:
-                proved = lattice.certify(float(epsilons[i]))
-                if narrow_delta(proved.lower, proved.upper, rtol):
-                    found[i] = Bracket(proved.lower, proved.upper, True)
+    if len(epsilons) > 1 and composition.closed_form(0.0) is None:
+        unit = _spread(composition)
+        for i, epsilon in enumerate(epsilons):
+            if epsilon < composition.largest_loss:
+                found[i] = _by_shared_lattice(composition, float(epsilon), unit, rtol)
     return [
         delta_by_lattice(composition, float(e), LARGEST_SIZE, rtol) if known is None else known
         for e, known in zip(epsilons, found, strict=True)
     ]
+
+
+def _by_shared_lattice(
+    composition: Composition, epsilon: float, unit: float, rtol: float
+) -> Bracket | None:
+    """From the lattice of a grid of epsilons: 0, then growing by a quarter."""
+    first = 0.2 * unit
+    middle = 0.0
+    if epsilon > NARROW[1] * first > 0.0:
+        steps = math.ceil(math.log(epsilon / (NARROW[1] * first)) / math.log(1.25))
+        middle = first * 1.25**steps
+    lattice = _shared_lattice(composition, middle, rtol)
+    if lattice is None:
+        return None
+    with np.errstate(all="ignore"):
+        proved = lattice.certify(epsilon)
+    if not narrow_delta(proved.lower, proved.upper, rtol):
+        return None
+    return Bracket(proved.lower, proved.upper, True)
+
+
+@lru_cache(maxsize=24)
+def _shared_lattice(composition: Composition, middle: float, rtol: float) -> Lattice | None:
+    with np.errstate(all="ignore"):
+        log_delta = min(-1e-3, max(-499.0, _saddle_guess(composition, middle)[1]))
+        try:
+            return Lattice(composition, middle, log_delta, SIZE, SHARE * rtol)
+        except LatticeError:
+            return None
+
+
+@lru_cache(maxsize=64)
+def _spread(composition: Composition) -> float:
+    """About the standard deviation of the composed loss."""
+    sketches = [(pair.sketch(8.0), n) for pair, n in pairs_of(composition)]
+    square = sum(n * float((s.weights * np.square(s.losses)).sum()) for s, n in sketches)
+    return math.sqrt(square)
 
 
 def _chernoff_guess(composition: Composition, log_delta: float) -> tuple[float, float]:

@@ -193,7 +193,15 @@ class Query:
         """Lower bounds of the false-negative rate at false-positive rates, shape (m,)."""
         if self.loss.non_private:
             return np.zeros(rates.shape)
-        if self.loss.curves or self.loss.clear:
+        clear = self.loss.in_the_clear
+        if clear >= 1.0:
+            return np.zeros(rates.shape)
+        if clear > 0.0:
+            # what is in the clear is told apart: f(a) = (1 - D) f_rest(a/(1 - D))
+            rest = replace(self, loss=replace(self.loss, clear=()))
+            stretched = np.minimum(1.0, rates / (1.0 - clear) * (1.0 + 8.0 * ULP))
+            return rest.fnr(stretched) * (1.0 - clear) * (1.0 - 8.0 * ULP)
+        if self.loss.curves:
             return self._fnr_by_deltas(rates)
         chosen = self.loss.directed(self.direction)
         curves = [smallest_fnr(one, self.loss.opposite(one), rates) for one in chosen]

@@ -40,6 +40,10 @@ SAMPLE = 4
 LOG_LOST = -75.0
 
 
+# Relative width of a lattice's deltas: an error in a line counts at first order.
+WIDTH_OF_LINES = 1e-5
+
+
 def smallest_fnr(forward: Composition, backward: Composition, fpr: Floats) -> Floats:
     """Lower bound of the trade-off function f of the pair (Q, P), P the numerator of ``forward``.
 
@@ -160,11 +164,13 @@ def _side(composition: Composition) -> Side:
     """Deltas of a composition from whichever engine is precise."""
 
     def delta(epsilons: Floats) -> tuple[Floats, Floats]:
-        found = delta_brackets(composition, epsilons)
+        found = delta_brackets(composition, epsilons, WIDTH_OF_LINES)
         return np.array([f.lower for f in found]), np.array([f.upper for f in found])
 
     return Side(
-        delta, lambda target: epsilon_bracket(composition, target).upper, composition.largest_loss
+        delta,
+        lambda target: epsilon_bracket(composition, target, 1e-3).upper,
+        composition.largest_loss,
     )
 
 
