@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import reprlib
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
+import attr
 import numpy as np
 from dp_accounting import dp_event
 from dp_accounting.privacy_accountant import NeighboringRelation
@@ -18,11 +21,25 @@ ZERO_OUT = NeighboringRelation.REPLACE_SPECIAL
 ONE_RECORD = (ADD_OR_REMOVE, ZERO_OUT)
 
 
+# Whole numbers up to here are doubles.
+LARGEST_COUNT = 2**53
+# Numbers in one list.
+MOST_NUMBERS = 100_000
+# How deeply events may be nested: far more than any real run, far less than Python's stack.
+DEEPEST = 60
+# Events that an event may unfold into, those that it holds several times counted as often.
+MOST_EVENTS = 1_000_000
+
+
 def whole_count(value: object, name: str, least: int = 0) -> int:
-    """``value`` as a whole number >= ``least``."""
+    """``value`` as a whole number within [least, 2^53]."""
     is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.bool_))
     if not is_whole or value < least:  # type: ignore[operator]
         raise ValueError(f"{name} must be a whole number >= {least}, got {short(value)}")
+    if value > LARGEST_COUNT:  # type: ignore[operator]
+        raise ValueError(
+            f"{name} must be at most 2^53, so that it is exact as a double, got {short(value)}"
+        )
     return int(value)  # type: ignore[call-overload, no-any-return]
 
 
@@ -31,28 +48,100 @@ def noise(value: object, name: str) -> float:
     number = nonnegative(value, name)
     # below or above, 1/sigma^2 is not a double
     if 0.0 < number < 1e-100 or 1e100 < number < math.inf:
-        raise UnsupportedEventError(f"{name} must be 0 or within [1e-100, 1e100], got {value!r}")
+        raise UnsupportedEventError(
+            f"{name} must be 0, infinity or within [1e-100, 1e100] so that its square is a double, "
+            f"got {short(value)}"
+        )
     return number
 
 
 def nonnegative(value: object, name: str) -> float:
     """A number >= 0, infinity allowed."""
-    if not _is_number(value) or not float(value) >= 0.0:  # type: ignore[arg-type]
-        raise ValueError(f"{name} must be a number >= 0, got {short(value)}")
-    return float(value)  # type: ignore[arg-type]
+    number = _double(value)
+    if number is None or not number >= 0.0:
+        raise ValueError(f"{name} must be a number >= 0{_exactly(value)}, got {short(value)}")
+    return abs(number)
 
 
 def probability(value: object, name: str) -> float:
     """A number within [0, 1]."""
-    if not _is_number(value) or not 0.0 <= float(value) <= 1.0:  # type: ignore[arg-type]
-        raise ValueError(f"{name} must be within [0, 1], got {short(value)}")
-    return float(value)  # type: ignore[arg-type]
+    number = _double(value)
+    if number is None or not 0.0 <= number <= 1.0:
+        raise ValueError(f"{name} must be within [0, 1]{_exactly(value)}, got {short(value)}")
+    return abs(number)
 
 
 def _is_number(value: object) -> bool:
     if isinstance(value, (bool, np.bool_, complex)):
         return False
     return isinstance(value, (int, float, np.integer, np.floating))
+
+
+def _double(value: object) -> float | None:
+    """The same number as a double, NaN included; None where there is none."""
+    if isinstance(value, float):
+        return float(value)
+    if not _is_number(value):
+        return None
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except OverflowError:
+        return None
+    # rounding may take away noise that is there, or sampling; NaN differs from itself
+    return number if number == value or number != number else None
+
+
+def _exactly(value: object) -> str:
+    return " and exact as a double" if _is_number(value) and _double(value) is None else ""
+
+
+def check_nesting(event: dp_event.DpEvent) -> None:
+    """Refuse events that are nested too deeply, contain themselves, or unfold into too many.
+
+    Raises
+    ------
+    ValueError
+        The event cannot be walked through in a bounded time and depth.
+    """
+    # height and unfolded size of what has been walked through, by identity
+    known: dict[int, tuple[int, int]] = {}
+    path = [(event, _inner_events(event))]
+    while path:
+        top, inner = path[-1]
+        ahead = next((e for e in inner if id(e) not in known), None)
+        if ahead is not None:
+            path.append((ahead, _inner_events(ahead)))
+        else:
+            found = [known[id(e)] for e in inner]
+            height = 1 + max((h for h, _ in found), default=0)
+            known[id(top)] = height, 1 + sum(n for _, n in found)
+            path.pop()
+        if len(path) + (1 if ahead is not None else height) > DEEPEST + 1:
+            raise ValueError(
+                f"events may be nested at most {DEEPEST} deep, and must not contain themselves; "
+                "flatten the composition"
+            )
+        if ahead is None and known[id(top)][1] > MOST_EVENTS:
+            raise ValueError(
+                f"an event may unfold into at most {MOST_EVENTS:,} events; use SelfComposedDpEvent "
+                "for those that are repeated"
+            )
+
+
+def _inner_events(event: object) -> list[dp_event.DpEvent]:
+    """What an event is made of, one level down."""
+    parts = [getattr(event, "event", None)]
+    several = getattr(event, "events", None)
+    if isinstance(several, (list, tuple)):
+        parts += several
+    return [part for part in parts if isinstance(part, dp_event.DpEvent)]
+
+
+def event_list(value: object, name: str) -> Sequence[Any]:
+    """A sequence that can be gone through more than once; its parts are checked elsewhere."""
+    if isinstance(value, (list, tuple)):
+        return value
+    raise ValueError(f"{name} must be a list or a tuple of DpEvents, got {short(value)}")
 
 
 def require(
@@ -67,9 +156,37 @@ def require(
 
 
 def short(value: object) -> str:
-    """A value, fit for a sentence."""
-    text = repr(value) if not isinstance(value, dp_event.DpEvent) else str(value)
+    """A value, fit for a sentence: bounded in length, time and depth."""
+    try:
+        text = _SHORT.repr(value)
+    except Exception:  # whatever the repr of a stranger raises
+        text = f"a {type(value).__name__}"
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+class _Short(reprlib.Repr):
+    """``repr`` of bounded length, also of whole numbers, and of events within events."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = self.maxlist = self.maxtuple = 4
+        self.maxstring = self.maxother = 80
+
+    def repr_int(self, x: int, level: int) -> str:
+        digits = x.bit_length()
+        return repr(x) if digits <= 200 else f"a whole number of {digits} bits"
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        if not isinstance(x, dp_event.DpEvent):
+            return super().repr_instance(x, level)
+        if level <= 0:
+            return f"{type(x).__name__}(...)"
+        fields = [(a.name, getattr(x, a.name)) for a in attr.fields(type(x))]
+        inside = ", ".join(f"{name}={self.repr1(value, level - 1)}" for name, value in fields)
+        return f"{type(x).__name__}({inside})"
+
+
+_SHORT = _Short()
 
 
 def binomial_weights(k: int, q: float) -> tuple[float, ...]:
@@ -101,10 +218,13 @@ def divided_down(value: float, divisor: int) -> float:
 
 def as_float_array(value: Any, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
     """A one-dimensional array of numbers."""
-    try:
-        array = np.asarray(value, dtype=float)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be a sequence of numbers, got {short(value)}") from None
-    if array.ndim != 1 or array.size == 0:
+    entries = value.tolist() if isinstance(value, np.ndarray) else value
+    if not isinstance(entries, (list, tuple, range)) or not entries:
         raise ValueError(f"{name} must be a sequence of at least one number, got {short(value)}")
-    return array
+    if len(entries) > MOST_NUMBERS:
+        raise ValueError(f"{name} must be at most {MOST_NUMBERS:,} numbers, got {len(entries):,}")
+    numbers = [_double(entry) for entry in entries]
+    if None in numbers:
+        wrong = short(entries[numbers.index(None)])
+        raise ValueError(f"{name} must be a sequence of numbers, doubles exactly, got {wrong}")
+    return np.array(numbers, dtype=np.float64)
