@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from accountant.kernels import ULP
+from accountant.losses.atoms import Atoms
 from accountant.losses.gaussian import GaussianMixture, gaussian_delta
 from accountant.losses.laplace import laplace_cumulants, laplace_delta
 from accountant.losses.pair import DominatingPair
@@ -28,7 +29,8 @@ class Composition:
     add
         False: the numerator is the mixture ("remove"); True: it is the plain Gaussian ("add").
     pairs
-        Further pairs and their copies, each already in this direction: for the lattice only.
+        Further pairs and their copies, each already in this direction: for the lattice, but for
+        short lists of atoms.
     cuts, lost
         Each mixture counts only xi below its cut; ``lost`` bounds the probability of the rest.
     """
@@ -45,6 +47,21 @@ class Composition:
     def empty(self) -> bool:
         """Nothing was released."""
         return self.variance == 0.0 and not (self.mixtures or self.laplaces or self.pairs)
+
+    @cached_property
+    def needs_lattice(self) -> bool:
+        """Whether no contour can answer.
+
+        A few atoms may join smooth losses on a contour, where these make the integrand decay.
+        """
+        smooth = self.variance > 0.0 or bool(self.mixtures)
+        return bool(self.pairs) and not (smooth and len(self.atoms) == len(self.pairs))
+
+    @cached_property
+    def atoms(self) -> tuple[tuple[Atoms, int], ...]:
+        """The pairs that a contour may hold."""
+        found = ((pair, n) for pair, n in self.pairs if isinstance(pair, Atoms))
+        return tuple((pair, n) for pair, n in found if pair.on_contour)
 
     @cached_property
     def largest_loss(self) -> float:
@@ -64,7 +81,6 @@ class Composition:
 
     def cumulants(self, theta: float, target: float = 40.0) -> tuple[float, float, float, float]:
         """K(theta), K', K'' and a bound on the error of K."""
-        assert not self.pairs, "pairs have no closed-form cumulants; the lattice composes them"
         k0 = 0.5 * self.variance * theta * (theta + 1.0)
         k1 = self.variance * (theta + 0.5)
         k2 = self.variance
@@ -77,6 +93,12 @@ class Composition:
             k1 += sign * n * c1
             k2 += n * c2
             error += n * (e + 2.0 * ULP * abs(c0) + abs(a) * mixture.ratio_error)
+        for atoms, n in self.atoms:
+            c0, c1, c2, e = atoms.cumulants(theta)
+            k0 += n * c0
+            k1 += n * c1
+            k2 += n * c2
+            error += n * (e + 2.0 * ULP * abs(c0))
         for scale, n in self.laplaces:
             c0, c1, c2, e = laplace_cumulants(scale, theta)
             k0 += n * c0

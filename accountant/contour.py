@@ -233,6 +233,12 @@ class Line:
             imag += n * im
             error += n * err
             upper += n * (re + err)
+        for atoms, n in composition.atoms:
+            re, im, err = atoms.line(theta, t)
+            real += n * re
+            imag += n * im
+            error += n * err
+            upper += n * (re + err)
         self.log_phi = float(real[0])
         self._fre, self._fim, self._sums = kernels.line_values(real, imag, error, upper, theta, h)
 

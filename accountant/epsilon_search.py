@@ -40,13 +40,13 @@ def epsilon_bracket(composition: Composition, delta: float, rtol: float = SLOW_W
     """
     if composition.empty:
         return Bracket(0.0, 0.0, True)
-    if composition.pairs and not composition.has_closed_form:
+    if composition.needs_lattice and not composition.has_closed_form:
         return epsilon_by_lattice(composition, delta, rtol)
     search = EpsilonSearch(composition, delta)
     search.at_zero()
     if composition.has_closed_form:
         search.by_closed_form()
-    if not search.tight and search.upper > 0.0 and not composition.pairs:
+    if not search.tight and search.upper > 0.0 and not composition.needs_lattice:
         search.by_contour(SCOUT_BUDGET)
         if not search.tight and search.contour_suffices():
             search.by_contour(NODE_BUDGET)
@@ -91,7 +91,7 @@ class EpsilonSearch:
             closed = self.composition.closed_form(0.0)
             assert closed is not None
             self.learn(0.0, *closed)
-        if self.composition.pairs:
+        if self.composition.needs_lattice:
             return
         # delta(0) <= sqrt(chi-square)/2 = sqrt(expm1(K(1)))/2, and total variation is subadditive:
         # either decides tiny losses at once
@@ -193,6 +193,10 @@ class EpsilonSearch:
     def by_lattice(self) -> None:
         """The lattice, from guesses of epsilon that get rougher until one is good enough."""
         self.slow = True
+        if self.composition.pairs:
+            found = epsilon_by_lattice(self.composition, self.delta)
+            self.lower, self.upper = max(self.lower, found.lower), min(self.upper, found.upper)
+            return
         for guess in (self._one_release_of(), self.found, math.sqrt(self.lower * self.upper)):
             if 0.0 < guess < math.inf and not self.tight:
                 with np.errstate(all="ignore"):
@@ -202,7 +206,8 @@ class EpsilonSearch:
     def _one_release_of(self) -> float:
         """The epsilon of one release at delta/T: close where participation is rare."""
         composition = self.composition
-        if len(composition.mixtures) != 1 or composition.variance > 0.0 or composition.laplaces:
+        others = composition.variance > 0.0 or composition.laplaces or composition.pairs
+        if len(composition.mixtures) != 1 or others:
             return 0.0
         ((mixture, n),) = composition.mixtures
         if self.delta / n < SMALLEST:
@@ -224,7 +229,7 @@ class EpsilonSearch:
         """A finite upper end, where nothing else has found one.
 
         A mixture is dominated by its largest shift alone (joint convexity), and a Laplace release
-        adds at most 1/b.
+        adds at most 1/b, a list of atoms its largest loss.
         """
         if math.isfinite(self.upper):
             return
@@ -234,6 +239,7 @@ class EpsilonSearch:
         gaussian = EpsilonSearch(Composition(variance, (), (), composition.add), self.delta)
         gaussian.by_closed_form()
         pure = math.fsum(n / b for b, n in composition.laplaces)
+        pure += math.fsum(n * pair.largest_loss for pair, n in composition.pairs)
         self.upper = (gaussian.upper + pure) * (1.0 + 16.0 * ULP)
 
     def _chernoff(self, kept: Composition, theta: float) -> None:

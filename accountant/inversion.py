@@ -47,7 +47,7 @@ EDGE = -36.0
 
 def delta_bracket(composition: Composition, epsilon: float, rtol: float = SLOW_WIDTH) -> Bracket:
     """Proved bounds on delta(epsilon), epsilon >= 0, for one direction."""
-    if composition.pairs:
+    if composition.needs_lattice:
         return delta_by_lattice(composition, epsilon, rtol=rtol)
     found = delta_from_contour(composition, epsilon, SCOUT_BUDGET)
     if composition.has_closed_form:
@@ -138,7 +138,7 @@ def delta_brackets(
     composition: Composition, epsilons: Floats, rtol: float = SLOW_WIDTH
 ) -> list[Bracket]:
     """``delta_bracket`` at many epsilons, sharing lines between neighbours."""
-    if composition.pairs:
+    if composition.needs_lattice:
         return deltas_by_lattice(composition, epsilons, rtol)
     found: list[Bracket | None] = [None] * len(epsilons)
     if not (composition.empty or composition.has_closed_form):

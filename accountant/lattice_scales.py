@@ -136,6 +136,8 @@ def reverse_cumulant(composition: Composition, rate: float) -> float:
     By quadrature, or by the smallest loss.  Q-mass without P-mass may be absent from the losses
     left out in section 2: the bound is raised by what that could change.
     """
+    if rate == 0.0:
+        return 0.0
     reverse = replace(composition, add=not composition.add, pairs=())
     others = [(pair.swapped, n) for pair, n in composition.pairs]
     largest = reverse.largest_loss + math.fsum(n * pair.largest_loss for pair, n in others)

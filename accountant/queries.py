@@ -104,7 +104,7 @@ class Query:
 
     def _settled(self, other: Composition, epsilon: float, delta: float) -> bool:
         """Whether a cheap bound shows that the other direction's epsilon is not above this one."""
-        if other.pairs:
+        if other.needs_lattice:
             return delta_by_lattice(other, epsilon, SCOUT_SIZE).upper <= delta
         return delta_from_contour(other, epsilon, SCOUT_BUDGET).upper <= delta
 

@@ -64,7 +64,7 @@ def smallest_fnr(forward: Composition, backward: Composition, fpr: Floats) -> Fl
     if not np.any(inside):
         return result
     alpha = fpr[inside]
-    if forward.pairs or backward.pairs:
+    if forward.needs_lattice or backward.needs_lattice:
         best = _by_supporting_lines(forward, backward, alpha)
         result[inside] = np.clip(best, 0.0, 1.0 - alpha)
         return result

@@ -13,6 +13,9 @@ import numpy as np
 from accountant.cells import Cells, Floats, Sketch
 from accountant.kernels import ULP
 
+# Atoms that are summed at every node of a contour.
+MOST_ON_CONTOUR = 256
+
 
 @dataclass(frozen=True, eq=False)
 class Atoms:
@@ -149,6 +152,39 @@ class Atoms:
         total = float((self.p * np.exp(exponents - top)).sum())
         slack = self.error + len(self.p) * ULP + theta * self._edge + 8.0 * ULP * (1.0 + abs(top))
         return top + math.log(total) + slack + 1e-14
+
+    @property
+    def on_contour(self) -> bool:
+        """Whether its moment generating function is summed atom by atom on a contour."""
+        return len(self.losses) <= MOST_ON_CONTOUR and self.p_only == 0.0 and self.q_only == 0.0
+
+    def cumulants(self, theta: float) -> tuple[float, float, float, float]:
+        """K(theta) = log E_P[exp(theta L)], two derivatives, and an error bound; theta >= 0."""
+        exponents = theta * self.losses
+        top = float(exponents.max())
+        weights = self.p * np.exp(exponents - top)
+        total = float(weights.sum())
+        mean = float(weights @ self.losses) / total
+        variance = float(weights @ np.square(self.losses - mean)) / total
+        k = top + math.log(total)
+        # what the sum gains on 1 is small where the losses are: no digits are claimed beyond it
+        error = self.error + len(self.p) * ULP + theta * self._edge + 8.0 * ULP * (1.0 + abs(top))
+        return k, mean, variance, error
+
+    def line(self, theta: float, t: Floats) -> tuple[Floats, Floats, Floats]:
+        """Log phi(theta + i t): real part, imaginary part (up to 2 pi), error bound."""
+        exponents = theta * self.losses
+        weights = self.p * np.exp(exponents - exponents.max())
+        angles = np.multiply.outer(t, self.losses)
+        values = np.exp(1j * angles) @ weights
+        total = float(weights.sum())
+        relative = self.error + len(self.p) * ULP + 8.0 * ULP
+        reach = (theta + t) * (self._edge + ULP * float(np.abs(self.losses).max()))
+        size = np.abs(values)
+        absolute = total * (relative + 2.0 * reach)
+        error = absolute / np.maximum(size - absolute, 1e-300)
+        real = float(exponents.max()) + np.log(np.maximum(size, absolute))
+        return real, np.angle(values), error + 8.0 * ULP * (1.0 + np.abs(real))
 
     def level(self, theta: float) -> float:
         """See ``DominatingPair``."""
