@@ -133,12 +133,23 @@ class Composition:
         return laplace_delta(self.laplaces[0][0], epsilon)
 
     def total_variation(self) -> float:
-        """Upper bound of delta(0): total variation is subadditive over the releases."""
-        total = gaussian_delta(self.variance, 0.0)[1] if self.variance > 0.0 else 0.0
-        total += math.fsum(n * m.delta(0.0, self.add)[1] for m, n in self.mixtures)
-        total += math.fsum(n * laplace_delta(b, 0.0)[1] for b, n in self.laplaces)
-        total += math.fsum(n * pair.delta(0.0)[1] for pair, n in self.pairs)
-        return total * (1.0 + 4.0 * ULP)
+        """Upper bound of delta(0): the releases differ with at most 1 - prod (1 - TV_i)."""
+        each: list[tuple[float, int]] = []
+        if self.variance > 0.0:
+            each.append((gaussian_delta(self.variance, 0.0)[1], 1))
+        for m, n in self.mixtures:
+            # no more than the probability that the record takes part
+            taking_part = math.fsum(
+                p for c, p in zip(m.sensitivities, m.probabilities, strict=True) if c > 0.0
+            )
+            single = m.delta(0.0, self.add)[1]
+            each.append((min(single, taking_part) if single >= 0.0 else taking_part, n))
+        each += [(laplace_delta(b, 0.0)[1], n) for b, n in self.laplaces]
+        each += [(pair.delta(0.0)[1], n) for pair, n in self.pairs]
+        if any(single >= 1.0 for single, _ in each):
+            return 1.0
+        alike = math.fsum(n * math.log1p(-single) for single, n in each)
+        return min(1.0, -math.expm1(alike) * (1.0 + 16.0 * ULP))
 
     @property
     def has_closed_form(self) -> bool:

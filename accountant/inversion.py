@@ -50,12 +50,12 @@ def delta_bracket(composition: Composition, epsilon: float, rtol: float = SLOW_W
     if composition.needs_lattice:
         return delta_by_lattice(composition, epsilon, rtol=rtol)
     found = delta_from_contour(composition, epsilon, SCOUT_BUDGET)
-    if composition.has_closed_form:
-        return found
-    if not found.tight:
+    if not found.tight and not composition.has_closed_form:
         found = meet(found, delta_from_lattice(composition, epsilon, found), SLOW_WIDTH)
-    if not found.tight:
+    if not found.tight and not composition.has_closed_form:
         found = meet(found, delta_from_contour(composition, epsilon, NODE_BUDGET), SLOW_WIDTH)
+    if not found.tight:
+        found = meet(found, Bracket(0.0, composition.total_variation(), False), SLOW_WIDTH)
     return found
 
 

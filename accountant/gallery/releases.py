@@ -1,7 +1,7 @@
 """What a published run released, in the terms its authors give, as events.
 
-One number of a run may be missing from the publication: it is None here, and the event is made
-once it has been found.
+One number of a run may be missing from the publication: it is NaN here, and the event is made once
+it has been found.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar
+from fractions import Fraction
+from typing import ClassVar
 
 from dp_accounting import dp_event
 from scipy import stats
 
 from accountant import events
-from accountant.parameters import divided_down
 from accountant.tree_aggregation import cyclic_squared_sensitivity, squared_sensitivity
 
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
     "ZeroConcentrated",
     "composed",
     "filled",
-    "missing",
+    "is_missing",
 ]
 
 
@@ -66,7 +66,7 @@ class Gaussian(Release):
     """
 
     kind = "gaussian"
-    noise_multiplier: float | None = None
+    noise_multiplier: float = 1.0
     rho: float | None = None
     count: int = 1
     sensitivity: float = 1.0
@@ -74,12 +74,8 @@ class Gaussian(Release):
 
     def event(self) -> dp_event.DpEvent:
         """A repeated Gaussian release; a group's sensitivity is that of one record times k."""
-        if self.rho is not None:
-            sigma = math.sqrt(0.5 / self.rho)
-        else:
-            assert self.noise_multiplier is not None
-            sigma = self.noise_multiplier
-        sigma = divided_down(sigma, self.sensitivity * self.group_size)
+        sigma = self.noise_multiplier if self.rho is None else _sigma_of(self.rho)
+        sigma = _divided(sigma, self.sensitivity * self.group_size)
         return dp_event.SelfComposedDpEvent(dp_event.GaussianDpEvent(sigma), self.count)
 
 
@@ -102,8 +98,8 @@ class Poisson(Release):
     """
 
     kind = "poisson"
-    noise_multiplier: float | None = None
-    steps: int = 0
+    noise_multiplier: float = 1.0
+    steps: int = 1
     dataset_size: int | None = None
     batch_size: int | None = None
     sampling_probability: float | None = None
@@ -119,8 +115,7 @@ class Poisson(Release):
         return self.batch_size / self.dataset_size
 
     def _noise(self) -> float:
-        assert self.noise_multiplier is not None
-        return divided_down(self.noise_multiplier, self.sensitivity)
+        return _divided(self.noise_multiplier, self.sensitivity)
 
     def event(self) -> dp_event.DpEvent:
         """Repeated Poisson-sampled Gaussian releases, priced for a group where it is one."""
@@ -144,7 +139,7 @@ class Tree(Release):
 
     kind = "tree"
     noise_multiplier: float = 1.0
-    steps: int = 0
+    steps: int = 1
     max_participations: int = 1
     min_separation: int = 1
 
@@ -205,7 +200,7 @@ class ZeroConcentrated(Release):
     """A mechanism of which only rho-zCDP is known."""
 
     kind = "zcdp"
-    rho: float | None = None
+    rho: float = 1.0
 
     def event(self) -> dp_event.DpEvent:
         """What is known of it."""
@@ -213,8 +208,7 @@ class ZeroConcentrated(Release):
 
     def plain_event(self) -> dp_event.DpEvent:
         """The Gaussian of the same rho, for which authors take it."""
-        assert self.rho is not None
-        return dp_event.GaussianDpEvent(math.sqrt(0.5 / self.rho))
+        return dp_event.GaussianDpEvent(_sigma_of(self.rho))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,39 +235,35 @@ def composed(releases: Sequence[Release], plain: bool = False) -> dp_event.DpEve
     return parts[0] if len(parts) == 1 else dp_event.ComposedDpEvent(parts)
 
 
-def missing(releases: Sequence[Release], parameter: str) -> bool:
-    """Whether just one of the releases has this parameter and lacks its number."""
-    found = [r for r in releases if getattr(r, parameter, 0) is None and parameter in _names(r)]
-    return sum(_lacks(r, parameter) for r in found) == 1
+def is_missing(releases: Sequence[Release], parameter: str) -> bool:
+    """Whether exactly one of the releases lacks a number, and of this name."""
+    found = [name for one in releases for name in _unknown(one)]
+    return found == [parameter]
 
 
-def filled(releases: Sequence[Release], parameter: str, value: float) -> tuple[Release, ...]:
-    """The releases with the missing number in its place."""
-    found: list[Release] = []
-    for one in releases:
-        changed: dict[str, Any] = {parameter: value} if _lacks(one, parameter) else {}
-        found.append(replace(one, **changed))
-    return tuple(found)
+def filled(releases: Sequence[Release], value: float) -> tuple[Release, ...]:
+    """The releases with a number in the place of the missing one."""
+    return tuple(replace(one, **{n: value for n in _unknown(one)}) for one in releases)
 
 
-def _lacks(release: Release, parameter: str) -> bool:
-    if parameter not in _names(release) or getattr(release, parameter) is not None:
-        return False
-    match release:
-        case Gaussian():
-            return release.noise_multiplier is None and release.rho is None
-        case Poisson() if parameter == "sampling_probability":
-            return release.dataset_size is None
-        case Poisson():
-            return parameter == "noise_multiplier"
-    return True
+def _unknown(release: Release) -> list[str]:
+    values = ((one.name, getattr(release, one.name)) for one in fields(release))
+    return [name for name, value in values if isinstance(value, float) and math.isnan(value)]
 
 
-def _names(release: Release) -> set[str]:
-    return {one.name for one in fields(release)}
+def _divided(value: float, divisor: float) -> float:
+    """``value / divisor``, rounded down: less noise than there is."""
+    nearest = value / divisor
+    exact = Fraction(value) / Fraction(divisor) if math.isfinite(nearest) else nearest
+    return nearest if nearest <= exact else math.nextafter(nearest, 0.0)
 
 
 def _one_gaussian(noise_multiplier: float, squared: int) -> dp_event.DpEvent:
-    # the root is rounded up, so that the noise is not overestimated
-    root = math.sqrt(squared) * (1.0 + 2.0**-52)
-    return dp_event.GaussianDpEvent(divided_down(noise_multiplier, root))
+    # the root is rounded up
+    root = math.nextafter(math.sqrt(squared), math.inf)
+    return dp_event.GaussianDpEvent(_divided(noise_multiplier, root))
+
+
+def _sigma_of(rho: float) -> float:
+    """The noise multiplier ``1/sqrt(2 rho)``, rounded down."""
+    return math.sqrt(0.5 / rho) * (1.0 - 2.0**-51)
