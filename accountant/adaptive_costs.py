@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 import numpy as np
@@ -12,7 +12,6 @@ from dp_accounting import dp_event
 from dp_accounting.privacy_accountant import NeighboringRelation
 
 from accountant.errors import UnsupportedEventError
-from accountant.events import ApproximateDpEvent
 from accountant.privacy_loss import PrivacyLoss, privacy_loss
 
 __all__ = ["Cost", "gaussian_cost", "pure_divergence", "pure_variance", "renyi_cost"]
@@ -68,22 +67,12 @@ def renyi_cost(
     UnsupportedEventError
         A part of the event has no proven privacy loss.
     """
-    parts = _flat_parts(event)
-    if not any(type(part) is ApproximateDpEvent for part, _ in parts):
-        parts = [(event, 1)]  # priced as a whole, equal parts merge
-    return Cost.total(((_renyi(part, relation, orders), n) for part, n in parts), len(orders))
-
-
-def _renyi(event: Any, relation: NeighboringRelation, orders: Sequence[float]) -> Cost:
-    if type(event) is ApproximateDpEvent:
-        epsilon, delta = number(event.epsilon, "epsilon"), number(event.delta, "delta")
-        if not epsilon >= 0.0 or not 0.0 <= delta <= 1.0:
-            raise ValueError(f"epsilon must be >= 0 and delta within [0, 1], got {event!r}")
-        curve = tuple(pure_divergence(epsilon, order) for order in orders)
-        return Cost(curve, epsilon, delta)
     loss = privacy_loss(event, relation)
-    curve = tuple(map(float, loss.renyi(np.asarray(orders)))) if orders else ()
-    return Cost(curve, float(loss.epsilon(0.0)))
+    failure = _sum_up([delta * count for delta, count in loss.clear])
+    # what is left when nothing goes out in the clear; lower bounds are of no use here
+    rest = replace(loss, clear=(), floor=None)
+    curve = tuple(map(float, rest.renyi(np.asarray(orders)))) if orders else ()
+    return Cost(curve, float(rest.epsilon(0.0)), failure)
 
 
 def gaussian_cost(event: dp_event.DpEvent, relation: NeighboringRelation) -> Cost:

@@ -113,7 +113,8 @@ class Atoms:
             masses=masses,
             mass_errors=relative * masses,
             gaps=gaps,
-            gap_errors=relative * gaps,
+            # losses that are off move Q against P
+            gap_errors=relative * gaps + 1.01 * spread * masses,
             edge_error=spread,
             below=float(self.p[below].sum()) * (1.0 + relative),
             cut_q=cut_q,
@@ -199,8 +200,8 @@ class Atoms:
         q_mass = self.p * np.exp(-self.losses)
         rise = q * np.expm1(self.losses)
         losses = np.log1p(rise)
-        # where e^loss overflows or its complement cancels: by the logarithms
-        far = self.losses > 30.0
+        # where e^loss may overflow, or its complement cancels: by the logarithms
+        far = (self.losses > 30.0) & (rise > 1.0)
         rest = (1.0 - q) / q * np.exp(-self.losses[far])
         losses[far] = self.losses[far] + math.log(q) + np.log1p(rest)
         low = rise < -0.5
@@ -219,7 +220,7 @@ class Atoms:
             np.ascontiguousarray(p[keep]),
             q * self.p_only,
             0.0,
-            self.error + 16.0 * ULP * scale,
+            self.error + 1.01 * self.loss_error + 16.0 * ULP * scale,
             self._edge * slope + 16.0 * ULP * largest,
         )
 

@@ -85,9 +85,11 @@ class BoundedRangePair:
         mixed_rise = self.q * (p - q)
         if self.add:
             numerator, gaps = q, -mixed_rise - lift * (q + mixed_rise)
+            size = np.abs(lift) * ((1.0 - self.q) * q + self.q * (p + q))
         else:
             numerator, gaps = q + mixed_rise, mixed_rise - lift * q
-        size = np.abs(mixed_rise) + self.q * (p + q) + np.abs(lift) * (p + q)
+            size = np.abs(lift) * q
+        size += np.abs(mixed_rise) + self.q * (p + q)
         relative = 16.0 * ULP * (1.0 + self.epsilon)
         end = float(edges[-1])
         lowest, highest = np.array([-self.epsilon]), np.array([self.epsilon])
@@ -108,12 +110,15 @@ class BoundedRangePair:
             gaps=np.maximum(gaps, 0.0),
             gap_errors=relative * size + np.maximum(-gaps, 0.0),
             # the edges, doubles, define the cells; the losses at them are off by this
-            edge_error=16.0 * ULP * (1.0 + self.epsilon) * self.largest_loss,
+            edge_error=16.0
+            * ULP
+            * (1.0 + self.epsilon)
+            * max(self.largest_loss, self.swapped.largest_loss),
             below=below * (1.0 + 1e-12) + relative,
             cut_q=max(0.0, cut_q),
             cut_gap=max(0.0, cut_gap),
             cut_q_error=tail_error,
-            cut_gap_error=tail_error + max(0.0, -cut_gap),
+            cut_gap_error=self.q * tail_error + max(0.0, -cut_gap),
         )
 
     def sketch(self, reach: float) -> Sketch:
@@ -133,21 +138,29 @@ class BoundedRangePair:
         """See ``DominatingPair``."""
         if epsilon >= self.largest_loss:
             return 0.0, 0.0
-        turn = math.exp(epsilon)
+        rise = math.expm1(epsilon)
         if self.add:
             # H_u(Q || M) with M = (1-q) Q + q P: (1 - u (1-q)) H_k(Q || P), k = u q/(1 - u (1-q))
-            rest = 1.0 - turn * (1.0 - self.q)
-            if rest <= 0.0:
-                return 0.0, 0.0
-            inner, scale = math.log(turn * self.q / rest), rest
+            scale = self.q - (1.0 - self.q) * rise
+            slip = 4.0 * ULP * (self.q + rise)
+            if scale <= slip:
+                return 0.0, max(0.0, scale) + slip
+            inner, scale_error = epsilon + math.log(self.q / scale), slip / scale
         else:
-            inner, scale = math.log1p(math.expm1(epsilon) / self.q), self.q
-        if inner >= self.epsilon:
-            return 0.0, 8.0 * ULP * scale
-        root = -math.expm1(0.5 * (inner - self.epsilon))
-        value = scale * root * root / -math.expm1(-self.epsilon)
-        error = 32.0 * ULP * (1.0 + self.epsilon) * (value + scale * root)
-        return max(0.0, value - error), min(1.0, value + error)
+            inner, scale, scale_error = math.log1p(rise / self.q), self.q, 0.0
+        # the inner loss is off by this at most; the divergence falls with it
+        off = 8.0 * ULP * (1.0 + abs(inner)) + 2.0 * scale_error
+        low, high = (scale * self._plain(inner + move) for move in (off, -off))
+        relative = 32.0 * ULP + scale_error
+        return low * (1.0 - relative), min(1.0, high * (1.0 + relative) + 1e-300)
+
+    def _plain(self, loss: float) -> float:
+        """The divergence of the release of everything."""
+        if loss >= self.epsilon:
+            return 0.0
+        if loss <= -self.epsilon:
+            return -math.expm1(loss)
+        return math.expm1(0.5 * (loss - self.epsilon)) ** 2 / -math.expm1(-self.epsilon)
 
     def log_moment(self, theta: float) -> float:
         """See ``DominatingPair``."""

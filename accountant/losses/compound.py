@@ -159,55 +159,62 @@ class SymmetricPair:
         """Cells of both signs: those of positive loss, their mirror images, and what is left."""
         most = max(last, -first, 1)
         c = self.pair.cells(step, 0, most)
-        q_masses, q_errors = self._mirrored(c, step)
+        masses, q, rise, idle = self._halves(c, step)
         down = -math.expm1(-step)
-        k = np.arange(most)
+        decay = np.exp(-step * np.arange(most))
         # the image of cell k lies in [-(k+1) h, -k h]: P and Q change places
-        image_gaps = np.exp(-step * k) * np.maximum(down * c.masses - c.gaps, 0.0)
-        image_gap_errors = np.exp(-step * k) * (down * c.mass_errors + c.gap_errors)
-        image_gap_errors += 4.0 * ULP * np.exp(-step * k) * (down * c.masses + c.gaps)
-        positive = float(c.masses.sum() + q_masses.sum()) + 2.0 * c.cut_q + c.cut_gap
+        image_gaps = decay * np.maximum(down * masses - c.gaps, 0.0)
+        image_gap_errors = decay * (down * c.mass_errors + c.gap_errors)
+        image_gap_errors += 4.0 * ULP * decay * (down * masses + c.gaps)
+        q_errors = (c.mass_errors + c.gap_errors) * decay + 4.0 * ULP * q
         error = float(c.mass_errors.sum() + q_errors.sum()) + 2.0 * c.cut_q_error + c.cut_gap_error
         error += 16.0 * ULP * (1.0 + most * ULP)
-        # what never shows: P and Q alike
-        idle = max(0.0, 1.0 - positive)
-        masses = np.concatenate((q_masses[::-1], c.masses))
-        mass_errors = np.concatenate((q_errors[::-1], c.mass_errors))
+        all_p = np.concatenate((q[::-1], masses))
+        all_q = np.concatenate((masses[::-1], q))
+        all_errors = np.concatenate((q_errors[::-1], c.mass_errors))
         gaps = np.concatenate((image_gaps[::-1], c.gaps))
         gap_errors = np.concatenate((image_gap_errors[::-1], c.gap_errors))
-        masses[most] += idle
-        mass_errors[most] += error
+        rises = np.concatenate((-rise[::-1], rise))
+        rise_errors = c.gap_errors - np.expm1(-step * np.arange(most)) * c.mass_errors
+        rise_errors = np.concatenate((rise_errors[::-1], rise_errors))
+        # what never shows: P and Q alike
+        for array, value in ((all_p, idle), (all_q, idle), (all_errors, error)):
+            array[most] += value
         begin, end = most + first, most + last
-        edge = c.edge_error
-        cut_gap = float((c.masses - q_masses)[max(last, 0) :].sum()) + c.cut_gap
-        cut_q = float(q_masses[max(last, 0) :].sum()) + c.cut_q
-        cut_error = float((c.mass_errors + q_errors)[max(last, 0) :].sum())
-        if last <= 0:
-            # everything from the cut up, with the idle mass and the mirror images of small losses
-            cut_gap += float((q_masses - c.masses)[: -last or None].sum()) if last < 0 else 0.0
-            cut_q += idle + (float(c.masses[:-last].sum()) if last < 0 else 0.0)
-            cut_error += error
-        below = float(masses[:begin].sum() + mass_errors[:begin].sum()) + c.cut_q + c.cut_q_error
+        cut_q = float(all_q[end:].sum()) + c.cut_q
+        cut_gap = float(rises[end:].sum()) + c.cut_gap
+        q_error = float((all_errors[end:] + rise_errors[end:]).sum()) + c.cut_q_error
+        gap_error = float(rise_errors[end:].sum()) + c.cut_gap_error
+        below = float(all_p[:begin].sum() + all_errors[:begin].sum()) + c.cut_q + c.cut_q_error
         return Cells(
             first=first,
-            masses=masses[begin:end],
-            mass_errors=mass_errors[begin:end],
+            masses=all_p[begin:end],
+            mass_errors=all_errors[begin:end],
             gaps=gaps[begin:end],
             gap_errors=gap_errors[begin:end],
-            edge_error=edge,
+            edge_error=c.edge_error,
             below=below * (1.0 + 1e-12),
             cut_q=cut_q,
             cut_gap=max(0.0, cut_gap),
-            cut_q_error=cut_error + c.cut_q_error + 8.0 * ULP * cut_q,
-            cut_gap_error=cut_error + c.cut_gap_error + 8.0 * ULP * (abs(cut_gap) + cut_q),
+            cut_q_error=q_error + 8.0 * ULP * cut_q,
+            cut_gap_error=gap_error + 8.0 * ULP * (float(np.abs(rises[end:]).sum()) + c.cut_gap),
         )
 
     @staticmethod
-    def _mirrored(c: Cells, step: float) -> tuple[Floats, Floats]:
-        """Q-masses of the cells from P-masses and gaps, and their errors."""
-        decay = np.exp(-step * np.arange(len(c.masses)))
-        q = np.maximum(c.masses - c.gaps, 0.0) * decay
-        return q, (c.mass_errors + c.gap_errors) * decay + 4.0 * ULP * q
+    def _halves(c: Cells, step: float) -> tuple[Floats, Floats, Floats, float]:
+        """P, Q and P - Q of the cells of positive loss, and the mass that is left for loss 0.
+
+        What the pair itself has at loss 0 is in its first cell and in that one's mirror image: where
+        all masses exceed 1 it is counted too often, by what they exceed 1 (docs/pairs.md).
+        """
+        turned = np.maximum(c.masses - c.gaps, 0.0)
+        masses, q = c.masses.copy(), turned * np.exp(-step * np.arange(len(c.masses)))
+        rise: Floats = c.gaps - turned * np.expm1(-step * np.arange(len(c.masses)))
+        idle = 1.0 - (float(masses.sum() + q.sum()) + 2.0 * c.cut_q + c.cut_gap)
+        twice = min(max(0.0, -0.5 * idle), float(masses[0]), float(q[0]))
+        masses[0] -= twice
+        q[0] -= twice
+        return masses, q, rise, max(0.0, idle)
 
     def sketch(self, reach: float) -> Sketch:
         """See ``DominatingPair``."""

@@ -22,6 +22,8 @@ Noise = Literal["gaussian", "laplace"]
 
 # Points at which the loss is tabulated before it is inverted.
 TABLE = (1 << 16) + 1
+# Beyond this no exponential of a loss is taken.
+LARGEST_EXPONENT = 600.0
 
 
 @dataclass(frozen=True)
@@ -186,11 +188,15 @@ class LocationPair:
             tail_error += q * beyond_error
             excess += (p - q) * beyond
             excess_error += abs(p - q) * beyond_error + 4.0 * ULP * abs((p - q) * beyond)
-        lift = np.expm1(g[:-1])
+        lift = np.expm1(np.minimum(g[:-1], LARGEST_EXPONENT))
         gaps = rise - lift * q_masses
         gap_errors = rise_errors + np.abs(lift) * q_errors
         gap_errors += 8.0 * ULP * (np.abs(rise) + np.abs(lift * q_masses)) + np.maximum(-gaps, 0.0)
         mass_errors = p_errors + 8.0 * ULP * np.abs(p_masses) + np.maximum(-p_masses, 0.0)
+        # where e^g overflows: the gap is between 0 and P
+        far = g[:-1] > LARGEST_EXPONENT
+        gaps[far] = 0.5 * np.maximum(p_masses[far], 0.0)
+        gap_errors[far] = gaps[far] + mass_errors[far]
         return Cells(
             first=first,
             masses=np.maximum(p_masses, 0.0),
