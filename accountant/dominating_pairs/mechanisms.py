@@ -157,16 +157,16 @@ def discrete_gaussian_masses(
         return Terms()
     if s == 0.0:
         return Terms(non_private=True)
-    if c + 38.0 * s > MOST_ATOMS / 2 or c / s > 18.0:
+    if c + 37.0 * s > MOST_ATOMS / 2 or c / s > 18.0:
         raise UnsupportedEventError(
             f"a discrete Gaussian of standard deviation {s:g} and sensitivity {c} has too many "
             "outcomes to be listed, or hardly any noise; use ZCDpEvent(sensitivity^2 / (2 "
             "standard_deviation^2)), an upper bound"
         )
-    edge = c + math.ceil(38.0 * s)
+    edge = c + math.ceil(37.0 * s)
     x = np.arange(-edge - c, edge + c + 1)
     rows = [np.exp(-0.5 * np.square((x - shift) / s)) for shift in (c, 0, -c)]
-    # the same normalisation for all; what lies beyond the edges is below e^-700
+    # the same normalisation for all; what lies beyond the edges is below 1e-296
     total = float(np.exp(-0.5 * np.square(np.arange(-edge, edge + 1) / s)).sum())
     return [row / total for row in rows]
 

@@ -14,7 +14,7 @@ from accountant.cells import Cells, Floats, Sketch
 from accountant.kernels import ULP
 
 # Atoms that are summed at every node of a contour.
-MOST_ON_CONTOUR = 256
+MOST_ON_CONTOUR = 1024
 
 
 @dataclass(frozen=True, eq=False)
