@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from decimal import Decimal, localcontext
+from fractions import Fraction
 
 from dp_accounting import dp_event
 from dp_accounting.privacy_accountant import NeighboringRelation
-from scipy import stats
 
 from accountant import events
 from accountant.dominating_pairs.mechanisms import (
@@ -39,8 +40,12 @@ from accountant.parameters import (
 )
 from accountant.terms import Terms
 
-# Sampling with replacement: more copies of one record than this many are given up.
-LOG_RARE = -110.0
+# Sampling with replacement: so unlikely numbers of copies of one record count as a release in the
+# clear, and at most so many copies are told apart.
+RARE = 1e-48
+MOST_COPIES = 400
+# The record is left out with at least this probability.
+LEAST_LEFT_OUT = 1e-9
 
 
 @rule(dp_event.SampledWithoutReplacementDpEvent)
@@ -64,7 +69,7 @@ def _without_replacement(
     if batch == size:
         return whole
     refuse_sampled(event.event, "sampling without replacement")
-    q = batch / size * (1.0 + 2.0**-52)
+    low, q = _enclosed(batch, size)
     apart = terms(event.event, REPLACE)
     if relation is not REPLACE:
         _require_known_apart(event.event, relation)
@@ -81,11 +86,21 @@ def _without_replacement(
         return sampled
     upper = Terms(pairs=Counter({SymmetricPair(_only_pair(sampled)): 1}))
     if relation is REPLACE:
-        upper.floor = sampled.attained()
+        attained = poisson_of_one(_as_pairs(apart), low)
+        upper.floor = attained.attained() if attained is not None else Terms()
     else:
         # all others zero: Poisson sampling of the record itself
-        upper.floor = poisson_of_one(whole, q) or Terms()
+        upper.floor = poisson_of_one(_as_pairs(whole), low) or Terms()
     return upper
+
+
+def _enclosed(batch: int, size: int) -> tuple[float, float]:
+    """The share of a batch, rounded down and up."""
+    nearest, exact = batch / size, Fraction(batch, size)
+    if Fraction(nearest) == exact:
+        return nearest, nearest
+    low = nearest if Fraction(nearest) < exact else math.nextafter(nearest, 0.0)
+    return low, math.nextafter(low, 1.0)
 
 
 def _as_pairs(found: Terms) -> Terms:
@@ -146,8 +161,11 @@ def _with_replacement(
     weights, lost = _multiplicities(batch, size)
     counts = range(len(weights))
     if relation is ADD_OR_REMOVE:
-        return _drawn(noise_name, scale, 2.0, weights, lost)
-    q = math.fsum(weights[1:]) + lost
+        found = _drawn(noise_name, scale, 2.0, weights, lost)
+        if lost > 0.0:
+            found.floor = _drawn(noise_name, scale, 2.0, weights, 0.0)
+        return found
+    q = (math.fsum(weights[1:]) + lost) * (1.0 + 2.0**-52)
     pairs: list[DominatingPair] = [_amplified(noise_name, scale, 2.0 * k, q) for k in counts[1:]]
     shares = [w / math.fsum(weights[1:]) for w in weights[1:]]
     upper = SymmetricPair(UnionPair(tuple(shares), tuple(pairs)))
@@ -156,21 +174,37 @@ def _with_replacement(
 
 
 def _multiplicities(batch: int, size: int) -> tuple[tuple[float, ...], float]:
-    """Probabilities of 0, 1, ... copies of one record, those of some rounded up; what is left."""
-    chosen = stats.binom(batch, 1.0 / size)
-    most = 1
-    while most < batch and chosen.logsf(most) > LOG_RARE and most < 400:
-        most += 1
-    weights = [float(chosen.pmf(k)) * (1.0 + 1e-9) for k in range(1, most + 1)]
-    weights = [w for w in weights if w > 0.0]
-    lost = float(chosen.sf(len(weights))) * (1.0 + 1e-9) if len(weights) < batch else 0.0
-    none = 1.0 - math.fsum(weights) - lost
-    if none <= 0.0:
+    """Probabilities of 0, 1, ... copies of one record, and of more, those of some rounded up."""
+    weights: list[float] = []
+    lost = 0.0
+    with localcontext() as context:
+        context.prec = 50
+        none = term = (Decimal(size - 1) / size) ** batch
+        for k in range(batch):
+            if none < LEAST_LEFT_OUT:
+                break
+            # Binomial(batch, 1/size): the next probability, and the ratio of all further ones
+            term *= Decimal(batch - k) / ((k + 1) * (size - 1))
+            ratio = Decimal(batch - k - 1) / ((k + 2) * (size - 1))
+            weights.append(_rounded_up(term))
+            rest = term * ratio / (1 - ratio) if ratio < 1 else Decimal(1)
+            if (rest < RARE and k + 1 < batch) or k + 1 == MOST_COPIES:
+                lost = _rounded_up(rest)
+                break
+    left_out = 1.0 - math.fsum((*weights, lost))
+    if none < LEAST_LEFT_OUT or left_out <= 0.0:
         raise UnsupportedEventError(
             f"sampling {batch} of {size} records with replacement draws every record many times; "
             "leave the sampling out with a group of that size, or sample without replacement"
         )
-    return (none, *weights), lost
+    return (left_out, *weights), lost
+
+
+def _rounded_up(value: Decimal) -> float:
+    # 50 digits leave room for the errors of fewer than 1e9 multiplications
+    bound = value * (1 + Decimal("1e-30"))
+    nearest = float(bound)
+    return nearest if Decimal(nearest) >= bound else math.nextafter(nearest, math.inf)
 
 
 def _drawn(

@@ -13,7 +13,7 @@ from accountant.dominating_pairs.mechanisms import (
     gaussian_terms,
     mixture_terms,
 )
-from accountant.dominating_pairs.poisson import merged_gaussians
+from accountant.dominating_pairs.poisson import merged_gaussians, times
 from accountant.dominating_pairs.registry import rule, terms
 from accountant.errors import UnsupportedEventError
 from accountant.losses.location import LocationPair
@@ -102,7 +102,7 @@ def _poisson_group(
     q = probability(event.sampling_probability, "sampling_probability")
     inner = event.event
     while isinstance(inner, dp_event.PoissonSampledDpEvent):
-        q *= probability(inner.sampling_probability, "sampling_probability")
+        q = times(q, probability(inner.sampling_probability, "sampling_probability"))
         inner = inner.event
     if q in (0.0, 1.0):
         return Terms() if q == 0.0 else _of_group(inner, k, relation)

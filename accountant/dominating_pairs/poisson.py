@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from fractions import Fraction
 
 from dp_accounting import dp_event
 from dp_accounting.privacy_accountant import NeighboringRelation
@@ -23,7 +24,7 @@ from accountant.errors import UnsupportedEventError
 from accountant.loss import loss_of_terms
 from accountant.losses.atoms import Atoms, atoms_of
 from accountant.losses.bounded_range import BoundedRangePair
-from accountant.losses.compound import UnionPair
+from accountant.losses.compound import SymmetricPair, UnionPair
 from accountant.losses.gaussian import GaussianMixture, poisson_gaussian
 from accountant.losses.location import LocationPair, Noise
 from accountant.losses.pair import DominatingPair, MixturePair
@@ -33,12 +34,16 @@ from accountant.losses.renyi_sampling import (
 )
 from accountant.losses.sparsified import PoissonSampledSparsifiedGaussian, ReplaceOne
 from accountant.parameters import (
+    ADD_OR_REMOVE,
     REPLACE,
     noise,
     probability,
     whole_count,
 )
 from accountant.terms import Terms
+
+# Above the relative error of binomial tails; tests measure it.
+BINOMIAL_MARGIN = 1e-10
 
 
 def merged_gaussians(found: Terms) -> float:
@@ -56,10 +61,9 @@ def _poisson(event: dp_event.PoissonSampledDpEvent, relation: NeighboringRelatio
 
     Sampling a sample multiplies the probabilities.
     """
-    q = probability(event.sampling_probability, "sampling_probability")
-    inner = event.event
-    if isinstance(inner, dp_event.PoissonSampledDpEvent):
-        q *= probability(inner.sampling_probability, "sampling_probability")
+    q, inner = probability(event.sampling_probability, "sampling_probability"), event.event
+    while isinstance(inner, dp_event.PoissonSampledDpEvent):
+        q = times(q, probability(inner.sampling_probability, "sampling_probability"))
         inner = inner.event
     if q == 0.0:
         # refuses what no event may hold
@@ -82,6 +86,13 @@ def _poisson(event: dp_event.PoissonSampledDpEvent, relation: NeighboringRelatio
         return exact
     # several releases from one sample: the theorem on RDP; at least one of them is seen
     return of_curve(PoissonSampled(loss_of_terms(found, relation), q))
+
+
+def times(p: float, q: float) -> float:
+    """The product of two probabilities, rounded up."""
+    product = p * q
+    exact = Fraction(p) * Fraction(q)
+    return product if Fraction(product) >= exact else math.nextafter(product, 1.0)
 
 
 def _sampled_sparsified(
@@ -221,9 +232,10 @@ def leaves(event: dp_event.DpEvent) -> list[dp_event.DpEvent]:
 def _truncated(
     event: dp_event.TruncatedSubsampledGaussianDpEvent, relation: NeighboringRelation
 ) -> Terms:
-    """Whether the batch is cut is seen: a Poisson pair, or one at twice the sensitivity.
+    """Whether the others fill the batch is seen: a Poisson pair, or that of a fixed-size batch.
 
-    arXiv 2508.15089, Theorem 3.1, with its constants as derived in docs/pairs.md.
+    docs/pairs.md derives it, for a data set of ``dataset_size`` records with the one in question;
+    it is at most that of arXiv 2508.15089.  Floor: all others are zero.
     """
     size = whole_count(event.dataset_size, "dataset_size")
     q = probability(event.sampling_probability, "sampling_probability")
@@ -236,31 +248,50 @@ def _truncated(
     if cap >= size:
         inner = dp_event.GaussianDpEvent(sigma)
         return terms(dp_event.PoissonSampledDpEvent(q, inner), relation)
-    cut, inside = _truncation(size, q, cap)
-    plain: DominatingPair = (
-        MixturePair(poisson_gaussian(sigma, q)) if q < 1.0 else _gaussian_pair(sigma, 1.0)
-    )
-    if relation is REPLACE:
-        plain = _replace_pair(sigma, 1.0, q)
-    pair = UnionPair((1.0 - cut, cut), (plain, _replace_pair(sigma, 2.0, inside)))
-    return Terms(pairs=Counter({pair: 1}), floor=Terms())
+    room, full, kept, attained = _truncation(size, q, cap)
+    batch: DominatingPair = MixturePair(GaussianMixture(sigma, (0.0, 2.0), (1.0 - kept, kept)))
+    if relation is not ADD_OR_REMOVE:
+        batch = SymmetricPair(batch)
+    replaced = relation is REPLACE
+    pair = batch
+    if room > 0.0:
+        pair = UnionPair((room, full), (_poisson_pair(sigma, q, replaced), batch))
+    floor = Terms(pairs=Counter({_poisson_pair(sigma, attained, replaced): 1}))
+    return Terms(pairs=Counter({pair: 1}), floor=floor if attained > 0.0 else Terms())
 
 
-def _truncation(size: int, q: float, cap: int) -> tuple[float, float]:
-    """P[cut | the record is drawn] and P[it is kept | cut], each rounded up."""
-    cut = float(stats.binom.sf(cap - 1, size - 1, q)) * (1.0 + 1e-9)
-    if cut <= 0.0:
-        cut = 1e-300
-    inside = float(stats.binom.sf(cap, size, q)) * cap / size / cut * (1.0 + 4e-9)
-    return min(cut, 1.0), min(inside, 1.0)
+def _truncation(size: int, q: float, cap: int) -> tuple[float, float, float, float]:
+    """Chances, with a margin that covers the binomial tails' error.
+
+    P[the others leave room], P[they fill the batch] and P[the record is kept | they fill it], each
+    rounded up, and P[the record is kept], rounded down.
+    """
+    low, high = 1.0 - BINOMIAL_MARGIN, 1.0 + BINOMIAL_MARGIN
+    # below the normal range tails have no relative accuracy
+    full = max(float(stats.binom.sf(cap - 1, size - 1, q)), 1e-290)
+    room = max(float(stats.binom.cdf(cap - 1, size - 1, q)), 1e-290) if q < 1.0 else 0.0
+    both = float(stats.binom.sf(cap, size, q)) * cap / size
+    # q cap/(m + 1), m >= cap, is averaged
+    kept = q * cap / (cap + 1) * (1.0 + 2.0**-50)
+    if min(full, both) > 1e-280:
+        kept = min(kept, both / full * high * high)
+    attained = q * room + both if min(room, both) > 1e-280 else max(q * room, both)
+    return min(1.0, room * high), min(1.0, full * high), kept, max(0.0, attained * low - 1e-280)
 
 
-def _replace_pair(sigma: float, shift: float, q: float) -> DominatingPair:
-    """(1-q) N(0) + q N(shift) against (1-q) N(0) + q N(-shift)."""
+def _poisson_pair(sigma: float, q: float, replaced: bool) -> DominatingPair:
+    """Poisson sampling of a Gaussian of unit sensitivity."""
+    if replaced:
+        return _replace_pair(sigma, q)
+    return MixturePair(poisson_gaussian(sigma, q)) if q < 1.0 else _gaussian_pair(sigma, 1.0)
+
+
+def _replace_pair(sigma: float, q: float) -> DominatingPair:
+    """(1-q) N(0) + q N(1) against (1-q) N(0) + q N(-1)."""
     if q >= 1.0:
-        return _gaussian_pair(sigma, 2.0 * shift)
+        return _gaussian_pair(sigma, 2.0)
     weights = (0.0, 1.0 - q, q)
-    return LocationPair("gaussian", sigma / shift, (-1.0, 0.0, 1.0), weights, weights[::-1])
+    return LocationPair("gaussian", sigma, (-1.0, 0.0, 1.0), weights, weights[::-1])
 
 
 def _gaussian_pair(sigma: float, shift: float) -> DominatingPair:

@@ -204,8 +204,8 @@ class SymmetricPair:
     def _halves(c: Cells, step: float) -> tuple[Floats, Floats, Floats, float]:
         """P, Q and P - Q of the cells of positive loss, and the mass that is left for loss 0.
 
-        What the pair itself has at loss 0 is in its first cell and in that one's mirror image: where
-        all masses exceed 1 it is counted too often, by what they exceed 1 (docs/pairs.md).
+        What the pair itself has at loss 0 is in its first cell and in the mirror image of that:
+        where all masses exceed 1, it is counted too often by the excess (docs/pairs.md).
         """
         turned = np.maximum(c.masses - c.gaps, 0.0)
         masses, q = c.masses.copy(), turned * np.exp(-step * np.arange(len(c.masses)))
