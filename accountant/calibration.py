@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 
 from dp_accounting import dp_event
 from dp_accounting.privacy_accountant import NeighboringRelation
@@ -12,6 +13,8 @@ from accountant.calibration_target import Target, target
 from accountant.errors import CalibrationError
 from accountant.privacy_loss import PrivacyLoss, privacy_loss
 
+# Width of the quick answers that a search begins with, where a lattice answers.
+ROUGH = 1e-3
 # Searched when no bracket is given: an unknown of any scale.
 WIDEST = (1e-6, 1e12)
 
@@ -98,19 +101,38 @@ def calibrate(
         event = make_event(round(parameter) if integer else parameter)
         return privacy_loss(event, neighboring_relation)
 
+    def rough(parameter: float) -> float:
+        return goal.excess(loss(parameter), ROUGH)
+
+    @cache
     def excess(parameter: float) -> float:
         return goal.excess(loss(parameter))
 
     if bracket is None:
-        low, high = _widen(excess, integer)
+        low, high = _widen(rough, integer)
     else:
         low, high = bracket
         if not 0.0 < low <= high < math.inf:
             raise ValueError(f"bracket must be 0 < smallest <= largest, got {bracket!r}")
-    answer = solve(excess, low, high, integer=integer, rtol=rtol)
+    nearer = low, high
+    if not integer and goal.quantity == "epsilon" and (loss(low).pairs or loss(high).pairs):
+        nearer = _narrowed(rough, excess, low, high)
+    answer = solve(excess, *nearer, integer=integer, rtol=rtol)
     if answer is None:
         raise CalibrationError(_unreachable(goal, low, high, loss))
     return answer
+
+
+def _narrowed(
+    rough: Callable[[float], float], excess: Callable[[float], float], low: float, high: float
+) -> tuple[float, float]:
+    """A narrow bracket around the boundary, found with quick answers and checked with full ones."""
+    found = solve(rough, low, high, rtol=ROUGH)
+    if found is None:
+        return low, high
+    near = max(low, found * (1.0 - 5.0 * ROUGH)), min(high, found * (1.0 + 5.0 * ROUGH))
+    met = [excess(end) <= 0.0 for end in near]
+    return near if met[0] is not met[1] else (low, high)
 
 
 def _unreachable(

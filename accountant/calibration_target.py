@@ -58,13 +58,14 @@ class Target:
             return float(attack_risk.bayes_accuracy(loss, at).upper)
         return gaussian_dp(loss, delta=at, rtol=MU_RTOL).mu
 
-    def excess(self, loss: PrivacyLoss) -> float:
-        """Log of what is reached over what is allowed: at most 0 exactly where the target is met.
+    def excess(self, loss: PrivacyLoss, rtol: float | None = None) -> float:
+        """Log of what is reached over what is allowed: at most 0 only where the target is met.
 
-        For epsilon both are deltas at that epsilon, which is quicker and as strict.
+        For epsilon both are deltas at that epsilon, which is quicker and as strict.  ``rtol`` is
+        the width that is good enough, where a lattice answers.
         """
         if self.quantity == "epsilon":
-            reached, limit = float(loss.delta(self.limit)), self.at or 0.0
+            reached, limit = float(loss.delta(self.limit, rtol=rtol)), self.at or 0.0
         else:
             reached, limit = self.reached(loss), self.limit
         if reached == 0.0:
