@@ -8,12 +8,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 from accountant.kernels import ULP
 from accountant.losses.atoms import Atoms
 from accountant.losses.gaussian import GaussianMixture, gaussian_delta
 from accountant.losses.laplace import laplace_cumulants, laplace_delta
 from accountant.losses.pair import DominatingPair
+
+Direction = Literal["add", "remove"]
 
 
 @dataclass(frozen=True)

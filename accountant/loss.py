@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from dp_accounting.privacy_accountant import NeighboringRelation
 
 from accountant.bounds import Bounds
 from accountant.brackets import Bracket
-from accountant.composition import Composition
+from accountant.composition import Composition, Direction
 from accountant.errors import IncompatibleLossError
 from accountant.losses.compound import DirectedPair, facing
 from accountant.losses.gaussian import GaussianMixture
@@ -23,8 +23,6 @@ from accountant.losses.renyi import RenyiCurve
 from accountant.parameters import whole_count
 from accountant.queries import Query
 from accountant.terms import Terms
-
-Direction = Literal["add", "remove"]
 
 
 @dataclass(frozen=True)
@@ -200,6 +198,10 @@ class PrivacyLoss:
         return result if result.ndim else float(result)
 
     # --- directions ------------------------------------------------------------------------------
+
+    def without_clear(self) -> PrivacyLoss:
+        """The same loss, given that nothing is released in the clear."""
+        return replace(self, clear=())
 
     @cached_property
     def in_the_clear(self) -> float:

@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from accountant.brackets import SLOW_WIDTH, Bracket
-from accountant.composition import Composition
+from accountant.composition import Composition, Direction
 from accountant.epsilon_search import epsilon_bracket
 from accountant.inversion import delta_bracket, delta_brackets, delta_from_contour
 from accountant.lattice_search import SCOUT_SIZE, delta_by_lattice
+from accountant.losses.renyi import RenyiCurve
 from accountant.renyi import delta_from_renyi, epsilon_from_renyi
 from accountant.supporting_lines import Sandwich, Side
 from accountant.tradeoff import smallest_fnr
-
-if TYPE_CHECKING:
-    from accountant.loss import Direction, PrivacyLoss
 
 Floats = npt.NDArray[np.float64]
 
@@ -33,11 +31,44 @@ ULP = 2.0**-52
 SCOUT_BUDGET = 1024
 
 
+class Parts(Protocol):
+    """What a query needs of a composed loss; see ``PrivacyLoss``."""
+
+    @property
+    def curves(self) -> tuple[tuple[RenyiCurve, int], ...]:
+        """What is known by its RDP alone."""
+
+    @property
+    def clear(self) -> tuple[tuple[float, int], ...]:
+        """Probabilities of releases in the clear."""
+
+    @property
+    def in_the_clear(self) -> float:
+        """Probability that something is released in the clear."""
+
+    @property
+    def non_private(self) -> bool:
+        """Whether something is released without any protection."""
+
+    @property
+    def floor(self) -> Parts | None:
+        """What is attained, where these parts are only upper bounds."""
+
+    def without_clear(self) -> Parts:
+        """The same, given that nothing is released in the clear."""
+
+    def directed(self, direction: Direction | None) -> tuple[Composition, ...]:
+        """The compositions that answer for a direction."""
+
+    def opposite(self, one: Composition) -> Composition:
+        """The other direction of a composition."""
+
+
 @dataclass(frozen=True)
 class Query:
     """One loss, a direction (None: the worse of both), and the width asked of lattices."""
 
-    loss: PrivacyLoss
+    loss: Parts
     direction: Direction | None = None
     rtol: float = SLOW_WIDTH
 
@@ -198,7 +229,7 @@ class Query:
             return np.zeros(rates.shape)
         if clear > 0.0:
             # what is in the clear is told apart: f(a) = (1 - D) f_rest(a/(1 - D))
-            rest = replace(self, loss=replace(self.loss, clear=()))
+            rest = replace(self, loss=self.loss.without_clear())
             stretched = np.minimum(1.0, rates / (1.0 - clear) * (1.0 + 8.0 * ULP))
             return rest.fnr(stretched) * (1.0 - clear) * (1.0 - 8.0 * ULP)
         if self.loss.curves:
