@@ -6,7 +6,8 @@ from dp_accounting import dp_event
 from dp_accounting.privacy_accountant import NeighboringRelation
 
 from accountant.dominating_pairs import terms
-from accountant.loss import Direction, PrivacyLoss, loss_of_terms
+from accountant.composition import Direction
+from accountant.loss import PrivacyLoss, loss_of_terms
 
 __all__ = ["Direction", "PrivacyLoss", "privacy_loss"]
 
