@@ -5,8 +5,8 @@ from __future__ import annotations
 from dp_accounting import dp_event
 from dp_accounting.privacy_accountant import NeighboringRelation
 
-from accountant.dominating_pairs import terms
 from accountant.composition import Direction
+from accountant.dominating_pairs import terms
 from accountant.loss import PrivacyLoss, loss_of_terms
 
 __all__ = ["Direction", "PrivacyLoss", "privacy_loss"]
