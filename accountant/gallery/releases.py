@@ -28,7 +28,7 @@ __all__ = [
     "ZeroConcentrated",
     "composed",
     "filled",
-    "is_missing",
+    "missing",
 ]
 
 
@@ -100,18 +100,24 @@ class Poisson(Release):
     kind = "poisson"
     noise_multiplier: float = 1.0
     steps: int = 1
-    dataset_size: int | None = None
-    batch_size: int | None = None
+    dataset_size: int = 0
+    batch_size: int = 0
     sampling_probability: float | None = None
     sensitivity: float = 1.0
     group_size: int = 1
+
+    def __post_init__(self) -> None:
+        sizes = self.dataset_size > 0 and self.batch_size > 0
+        if sizes is not (self.sampling_probability is None):
+            raise ValueError(
+                "a Poisson run needs dataset_size and batch_size, or else sampling_probability"
+            )
 
     @property
     def rate(self) -> float:
         """The sampling probability."""
         if self.sampling_probability is not None:
             return self.sampling_probability
-        assert self.batch_size is not None and self.dataset_size is not None
         return self.batch_size / self.dataset_size
 
     def _noise(self) -> float:
@@ -235,15 +241,14 @@ def composed(releases: Sequence[Release], plain: bool = False) -> dp_event.DpEve
     return parts[0] if len(parts) == 1 else dp_event.ComposedDpEvent(parts)
 
 
-def is_missing(releases: Sequence[Release], parameter: str) -> bool:
-    """Whether exactly one of the releases lacks a number, and of this name."""
-    found = [name for one in releases for name in _unknown(one)]
-    return found == [parameter]
+def missing(releases: Sequence[Release]) -> list[str]:
+    """The names of the numbers that are missing."""
+    return [name for one in releases for name in _unknown(one)]
 
 
 def filled(releases: Sequence[Release], value: float) -> tuple[Release, ...]:
     """The releases with a number in the place of the missing one."""
-    return tuple(replace(one, **{n: value for n in _unknown(one)}) for one in releases)
+    return tuple(replace(one, **dict.fromkeys(_unknown(one), value)) for one in releases)
 
 
 def _unknown(release: Release) -> list[str]:
