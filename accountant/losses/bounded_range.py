@@ -58,9 +58,11 @@ class BoundedRangePair:
     def _inner(self, loss: Floats) -> Floats:
         if self.q == 1.0:
             return loss
-        lowest = -self.epsilon
         inside = np.expm1(np.minimum(loss, 700.0)) / self.q
-        result: Floats = np.log1p(np.maximum(inside, math.expm1(lowest)))
+        lowest = math.expm1(-self.epsilon)
+        within = inside > lowest
+        result: Floats = np.full_like(inside, -self.epsilon)
+        result[within] = np.log1p(inside[within])
         return result
 
     def _between(self, low: Floats, high: Floats) -> tuple[Floats, Floats]:

@@ -16,7 +16,7 @@ from scipy import special
 
 from accountant.cells import Cells, Floats, Sketch, normal_masses, normal_tail
 from accountant.kernels import ULP
-from accountant.losses.pair import bounded_moment
+from accountant.losses.pair import bounded_moment, log_add
 
 Noise = Literal["gaussian", "laplace"]
 
@@ -307,7 +307,8 @@ class LocationPair:
         """See ``DominatingPair``."""
         if math.isfinite(self.largest_loss):
             return self.largest_loss
-        x = self._far(theta)
+        # further out no mass is a normal double
+        x = min(self._far(theta), self.shifts[-1] + 36.0 * self.scale)
         return float(self._loss(np.array([x]))[0])
 
     def _far(self, theta: float) -> float:
@@ -317,7 +318,7 @@ class LocationPair:
         return top + theta * (top - last) + 12.0 * self.scale
 
     def tail_moment(self, theta: float, level: float) -> float:
-        """Above the largest shift P <= N(top) and Q >= q N(last): a Gaussian tail."""
+        """Above x, beyond the largest shift, P <= w N(top) and Q >= q N(last): a Gaussian tail."""
         if level >= self.largest_loss:
             return -math.inf
         if self.noise == "laplace":
@@ -332,9 +333,13 @@ class LocationPair:
         if x < top:
             return math.inf
         move = top + theta * (top - last)
-        value = -theta * math.log(q) + 0.5 * theta * (theta + 1.0) * ((top - last) / s) ** 2
+        parts = [(c, p) for c, p in zip(self.shifts, self.p, strict=True) if p > 0.0]
+        above = [math.log(p) - (top - c) * (x - 0.5 * (top + c)) / (s * s) for c, p in parts]
+        value = (theta + 1.0) * log_add(*above) - theta * math.log(q)
+        value += 0.5 * theta * (theta + 1.0) * ((top - last) / s) ** 2
         tail = float(special.log_ndtr((move - x) / s))
-        return value + min(0.0, tail) + 1e-12 * (1.0 + abs(value) + abs(tail))
+        size = abs(theta * math.log(q)) + (theta + 1.0) * (1.0 + max(map(abs, above)))
+        return value + min(0.0, tail) + 1e-12 * (size + abs(value) + abs(tail))
 
 
 @lru_cache(maxsize=4096)

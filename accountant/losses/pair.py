@@ -154,7 +154,9 @@ class MixturePair:
         if self.add:
             return self.largest_loss
         m = self.mixture
-        x = m.sensitivities[-1] * (1.0 + theta) + 12.0 * m.sigma
+        last = m.sensitivities[-1]
+        # further out no mass is a normal double
+        x = last + min(last * theta + 12.0 * m.sigma, 36.0 * m.sigma)
         return float(log_ratio(m, np.array([x]))[0])
 
     def tail_moment(self, theta: float, level: float) -> float:
@@ -162,7 +164,7 @@ class MixturePair:
         if level >= self.largest_loss:
             return -math.inf
         # Markov, at larger exponents
-        exponents = (theta + 1.0, 1.2 * theta + 2.0, 1.5 * theta + 4.0, 2.0 * theta + 8.0)
+        exponents = (theta, theta + 1.0, 1.2 * theta + 2.0, 1.5 * theta + 4.0, 2.0 * theta + 8.0)
         return min(self.log_moment(s) - (s - theta) * level for s in exponents)
 
 
