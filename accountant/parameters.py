@@ -103,25 +103,28 @@ def check_nesting(event: dp_event.DpEvent) -> None:
     ValueError
         The event cannot be walked through in a bounded time and depth.
     """
-    # height and unfolded size of what has been walked through, by identity
+    # height and unfolded size of what has been gone through, by identity
     known: dict[int, tuple[int, int]] = {}
-    path = [(event, _inner_events(event))]
+    inner = _inner_events(event)
+    path = [(event, inner, iter(inner))]
     while path:
-        top, inner = path[-1]
-        ahead = next((e for e in inner if id(e) not in known), None)
+        top, inner, rest = path[-1]
+        ahead = next((e for e in rest if id(e) not in known), None)
+        height = size = 0
         if ahead is not None:
-            path.append((ahead, _inner_events(ahead)))
+            below = _inner_events(ahead)
+            path.append((ahead, below, iter(below)))
         else:
-            found = [known[id(e)] for e in inner]
-            height = 1 + max((h for h, _ in found), default=0)
-            known[id(top)] = height, 1 + sum(n for _, n in found)
             path.pop()
-        if len(path) + (1 if ahead is not None else height) > DEEPEST + 1:
+            height = 1 + max((known[id(e)][0] for e in inner), default=0)
+            size = 1 + sum(known[id(e)][1] for e in inner)
+            known[id(top)] = height, size
+        if len(path) + height > DEEPEST:
             raise ValueError(
                 f"events may be nested at most {DEEPEST} deep, and must not contain themselves; "
                 "flatten the composition"
             )
-        if ahead is None and known[id(top)][1] > MOST_EVENTS:
+        if size > MOST_EVENTS:
             raise ValueError(
                 f"an event may unfold into at most {MOST_EVENTS:,} events; use SelfComposedDpEvent "
                 "for those that are repeated"
