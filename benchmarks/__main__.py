@@ -1,4 +1,7 @@
-"""``python -m benchmarks``: measure, print, and with ``--write`` keep the report in the docs."""
+"""``python -m benchmarks``: measure, print, and with ``--write`` keep the report in the docs.
+
+``--section`` measures a part of the page; the rest of it stays as it is.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import argparse
 import sys
 
 from benchmarks import environments
-from benchmarks.contenders.registry import PEERS
+from benchmarks.contenders.registry import BEYOND_TRAINING, PEERS
 
 _REPORT = environments.ROOT / "docs" / "benchmarks.md"
 
@@ -20,14 +23,15 @@ def main() -> int:
     if environments.python_for(PEERS[0].distribution) is None:
         environments.set_up(arguments.opake_python)
     # Imported here, so that the set-up needs nothing that is not in the standard library.
-    from benchmarks import report, results
+    from benchmarks import page
 
-    measured = results.run(arguments.only, arguments.limit)
-    text = report.render(measured, arguments.limit)
-    print(text)
+    chosen = arguments.section or page.SECTIONS
+    sections = {name: page.measured(name, arguments.only, arguments.limit) for name in chosen}
+    print("\n".join(sections.values()))
     if arguments.write:
         _REPORT.parent.mkdir(exist_ok=True)
-        _REPORT.write_text(text, encoding="utf-8")
+        before = _REPORT.read_text(encoding="utf-8") if _REPORT.exists() else ""
+        _REPORT.write_text(page.updated(before, sections), encoding="utf-8")
         print(f"written to {_REPORT.relative_to(environments.ROOT)}", file=sys.stderr)
     return 0
 
@@ -42,12 +46,19 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="a Python 3.12 or 3.13 for opake-accounting, which does not import on 3.11",
     )
+    parser.add_argument(
+        "--section",
+        action="append",
+        default=[],
+        choices=["training", "mechanisms"],
+        help="measure this section of the page only (may be repeated)",
+    )
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
     parser.add_argument(
         "--only",
         action="append",
         default=[],
-        choices=[entry.name for entry in PEERS],
+        choices=[entry.name for entry in (*PEERS, *BEYOND_TRAINING)],
         help="measure this peer only (may be repeated)",
     )
     parser.add_argument(

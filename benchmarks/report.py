@@ -11,9 +11,11 @@ from statistics import median
 
 from benchmarks import markdown as md
 from benchmarks import report_answers as answers
+from benchmarks import report_fastest as fastest
 from benchmarks import targets
+from benchmarks.cold_start import ColdStart
 from benchmarks.results import Record, Results
-from benchmarks.tasks import COMPARED, EVENTS_TASKS, STEPS_TASKS
+from benchmarks.tasks import EPSILON_TASKS, EVENTS_TASKS, STEPS_TASKS
 
 _INTRODUCTION = """\
 Every contender answered the same questions in the same run, one process and one thread at a time,
@@ -28,37 +30,39 @@ query, "over {limit} s" that it was stopped after that much CPU time.
 """
 
 
-def render(results: Results, limit: int) -> str:
-    """Return the whole report as Markdown."""
+def render(results: Results, cold_start: ColdStart, limit: int) -> str:
+    """Return the report of the training runs as Markdown."""
     records = (results.ours, *results.peers)
     sections = [
-        "# Benchmarks\n",
         f"Measured on {datetime.date.today():%Y-%m-%d} by `python -m benchmarks --write` "
-        f"({_machine()}). `make bench` measures without writing.\n",
+        f"({machine()}). `make bench` measures without writing.\n",
         _INTRODUCTION.format(unsound=answers.UNSOUND, limit=limit),
         "## Contenders\n",
-        _contenders(results, records),
+        contenders(results, records),
         "## One epsilon\n",
         answers.configuration_table(results),
         "Epsilon:\n",
-        answers.epsilon_table(records, answers.answer_cell),
+        answers.epsilon_table(records, EPSILON_TASKS, answers.answer_cell),
         "Relative distance from the certified bracket, 0 inside it:\n",
-        answers.epsilon_table(records, answers.distance_cell),
+        answers.epsilon_table(records, EPSILON_TASKS, answers.distance_cell),
         "CPU time as a multiple of this library's, whose own time is in the first row:\n",
         answers.epsilon_table(
-            records, lambda record, task: answers.time_cell(results, record, task)
+            records, EPSILON_TASKS, lambda record, task: answers.time_cell(results, record, task)
         ),
         "## Calibration, curves and many runs\n",
         answers.other_task_tables(results, records),
+        "## Against the fastest sound peer\n",
+        fastest.table(results),
         "## Answers that are unsound, infinite or missing\n",
         answers.defect_list(results),
         "## This library's targets\n",
-        _targets(results),
+        _targets(results, cold_start),
     ]
     return "\n".join(sections)
 
 
-def _machine() -> str:
+def machine() -> str:
+    """Return cores, processor and Python of this machine."""
     model = platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -68,10 +72,11 @@ def _machine() -> str:
     return f"{os.cpu_count()} cores, {model}, Python {platform.python_version()}"
 
 
-def _contenders(results: Results, records: Sequence[Record]) -> str:
+def contenders(results: Results, records: Sequence[Record]) -> str:
+    """Say who took part: versions, memory and time over all tasks."""
     rows = []
     for record in records:
-        ratios = [results.ratio(record, task.name) for task in COMPARED]
+        ratios = [results.ratio(record, task.name) for task in results.tasks]
         known = [ratio for ratio in ratios if ratio is not None]
         peak = max((m.peak_bytes for m in record.measurements.values()), default=0)
         rows.append(
@@ -91,7 +96,7 @@ def _contenders(results: Results, records: Sequence[Record]) -> str:
     return md.table(header, rows) + "".join(f"\n{remark}\n" for remark in remarks)
 
 
-def _targets(results: Results) -> str:
+def _targets(results: Results, cold: ColdStart) -> str:
     rows = [
         [
             target.promise,
@@ -99,9 +104,8 @@ def _targets(results: Results) -> str:
             md.multiple(target.limit) if target.ratio else md.duration(target.limit),
             "met" if target.met else "**missed**",
         ]
-        for target in targets.check(results)
+        for target in targets.check(results, cold)
     ]
-    cold = results.cold_start
     growth = [[task.name, _own_time(results, task.name)] for task in (*STEPS_TASKS, *EVENTS_TASKS)]
     return "\n".join(
         [

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from benchmarks import markdown as md
 from benchmarks.results import Record, Results
 from benchmarks.tasks import (
     CALIBRATION,
-    COMPARED,
     DELTA_CURVE,
     EPSILON_TASKS,
     MANY,
     TRADE_OFF,
-    EpsilonTask,
+    Task,
 )
 from benchmarks.verdicts import Verdict
 from benchmarks.worker_process import Measurement
@@ -38,7 +37,7 @@ def configuration_table(results: Results) -> str:
                 f"{task.delta:g}",
                 f"{lower:.13g} to {upper:.13g}",
                 f"{upper / lower - 1.0:.0e}" + ("" if certificate.tight else " (flagged)"),
-                "–" if task.known is None else _known(lower, upper, task.known),
+                known_cell(lower, upper, task.known),
             ]
         )
     header = [
@@ -64,25 +63,38 @@ def configuration_table(results: Results) -> str:
     )
 
 
-def _known(lower: float, upper: float, known: float) -> str:
+def known_cell(lower: float, upper: float, known: float | None) -> str:
+    """Say whether the known value lies within the bracket."""
+    if known is None:
+        return "–"
     # The known values are rounded to the digits on record, nine at least.
     slack = 2e-9 * known
     agrees = lower - slack <= known <= upper + slack
     return f"{known:.13g} ({'agrees' if agrees else 'DISAGREES'})"
 
 
-def epsilon_table(records: Sequence[Record], cell: Callable[[Record, EpsilonTask], str]) -> str:
-    """Put contenders down and runs across; those that answer no epsilon are left out."""
+def epsilon_table(
+    records: Sequence[Record], tasks: Sequence[Task], cell: Callable[[Record, Task], str]
+) -> str:
+    """Put contenders down and tasks across; those that answer none are left out."""
     rows = [
-        [record.name, *(cell(record, task) for task in EPSILON_TASKS)]
+        [record.name, *(cell(record, task) for task in tasks)]
+        for record in answering(records, tasks)
+    ]
+    return md.table(["", *(task.name for task in tasks)], rows)
+
+
+def answering(records: Iterable[Record], tasks: Sequence[Task]) -> list[Record]:
+    """Return those whose library has the query for one of ``tasks`` at least."""
+    return [
+        record
         for record in records
         if record.unavailable is None
-        and any(record.measurements[task.name].offered for task in EPSILON_TASKS)
+        and any(record.measurements[task.name].offered for task in tasks)
     ]
-    return md.table(["", *(task.name for task in EPSILON_TASKS)], rows)
 
 
-def answer_cell(record: Record, task: EpsilonTask) -> str:
+def answer_cell(record: Record, task: Task) -> str:
     """Write the epsilon itself."""
     measurement = record.measurements[task.name]
     if measurement.answer is None:
@@ -91,7 +103,7 @@ def answer_cell(record: Record, task: EpsilonTask) -> str:
     return md.number(measurement.answer[0]) + mark
 
 
-def distance_cell(record: Record, task: EpsilonTask) -> str:
+def distance_cell(record: Record, task: Task) -> str:
     """Write how far from the bracket it is."""
     measurement = record.measurements[task.name]
     if measurement.answer is None:
@@ -111,7 +123,7 @@ def _missing(measurement: Measurement) -> str:
     return failure if failure.startswith("over ") else "error"
 
 
-def time_cell(results: Results, record: Record, task: EpsilonTask) -> str:
+def time_cell(results: Results, record: Record, task: Task) -> str:
     """Write how long it took, against us."""
     measurement = record.measurements[task.name]
     if measurement.answer is None:
@@ -195,7 +207,7 @@ def defect_list(results: Results) -> str:
             lines.append(f"- **{record.name}** {record.unavailable}")
             continue
         tasks_with: dict[str, list[str]] = {}
-        for task in COMPARED:
+        for task in results.tasks:
             if complaint := _complaint(record, task.name):
                 tasks_with.setdefault(complaint, []).append(task.name)
         if tasks_with:

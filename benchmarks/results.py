@@ -6,9 +6,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from benchmarks.cold_start import ColdStart, measure_cold_start
-from benchmarks.contenders.registry import OURS, PEERS, Entry
-from benchmarks.tasks import COMPARED, OURS_ONLY, Task
+from benchmarks.contenders.registry import OURS, Entry
+from benchmarks.tasks import Task
 from benchmarks.verdicts import Certificate, Verdict, certify, judge
 from benchmarks.worker_process import Measurement, Worker
 
@@ -19,6 +18,7 @@ class Record:
 
     name: str
     note: str
+    distribution: str = ""
     version: str = "not installed"
     python: str = ""
     import_seconds: float = 0.0
@@ -36,12 +36,12 @@ class Record:
 
 @dataclass(frozen=True)
 class Results:
-    """Everything the report says."""
+    """What was measured on ``tasks``, the tasks that everybody is asked."""
 
     ours: Record
     peers: tuple[Record, ...]
+    tasks: tuple[Task, ...]
     certificates: dict[str, Certificate]
-    cold_start: ColdStart
 
     def ratio(self, record: Record, task_name: str) -> float | None:
         """CPU time of ``record`` as a multiple of ours, per answer."""
@@ -49,32 +49,32 @@ class Results:
         return None if theirs is None or ours is None else theirs / ours
 
 
-def run(only: Sequence[str], limit: int) -> Results:
-    """Measure us, the peers (all, or those named in ``only``), and us again."""
+def run(
+    tasks: Sequence[Task], peers: Sequence[Entry], limit: int, *, ours_only: Sequence[Task] = ()
+) -> Results:
+    """Measure us, the peers, and us again; ``ours_only`` is asked of us alone."""
     certificates = {}
-    for task in COMPARED:
+    for task in tasks:
         _progress(f"certifying {task.name}")
         certificates[task.name] = certify(task)
-    cold_start = measure_cold_start()
-    ours = _measure(OURS, (*COMPARED, *OURS_ONLY), limit)
-    chosen = [entry for entry in PEERS if not only or entry.name in only]
-    peers = tuple(_measure(entry, COMPARED, limit) for entry in chosen)
+    ours = _measure(OURS, (*tasks, *ours_only), limit)
+    others = tuple(_measure(entry, tasks, limit) for entry in peers)
     # Once before and once after, so that a machine that slows down in between shows in ours too.
-    again = _measure(OURS, (*COMPARED, *OURS_ONLY), limit)
+    again = _measure(OURS, (*tasks, *ours_only), limit)
     for name, measurement in ours.measurements.items():
         later = again.measurements[name].cpu_seconds
         both = replace(measurement, cpu_seconds=measurement.cpu_seconds + later)
         ours.measurements[name] = both
-    for record in (ours, *peers):
-        for task in COMPARED:
+    for record in (ours, *others):
+        for task in tasks:
             answer = record.measurements[task.name].answer
             if answer is not None:
                 record.verdicts[task.name] = judge(task, answer, certificates[task.name])
-    return Results(ours, peers, certificates, cold_start)
+    return Results(ours, others, tuple(tasks), certificates)
 
 
 def _measure(entry: Entry, tasks: Iterable[Task], limit: int) -> Record:
-    record = Record(entry.name, entry.note)
+    record = Record(entry.name, entry.note, entry.distribution)
     with Worker(entry, limit) as worker:
         for task in tasks:
             _progress(f"{entry.name}: {task.name}")

@@ -9,14 +9,16 @@ from statistics import median
 
 import numpy as np
 
-from accountant import calibrate, privacy_loss
+from accountant import PrivacyLoss, calibrate, privacy_loss
+from benchmarks.contenders.composition_events import relation_of
 from benchmarks.contenders.events import event_of
+from benchmarks.contenders.ours import composed_event
+from benchmarks.mechanism_tasks import CompositionTask
 from benchmarks.tasks import (
     CalibrationTask,
     DeltaCurveTask,
     EpsilonTask,
     ManyTask,
-    Run,
     Task,
     TradeOffTask,
 )
@@ -34,6 +36,11 @@ class Certificate:
     lower: tuple[float, ...]
     upper: tuple[float, ...]
     tight: bool = True
+
+    @property
+    def two_sided(self) -> bool:
+        """Whether something is proved from below."""
+        return min(self.lower) > 0.0
 
 
 @dataclass(frozen=True)
@@ -75,9 +82,14 @@ class Verdict:
 def certify(task: Task) -> Certificate:
     """Brackets of the exact answers to ``task``, computed here."""
     if isinstance(task, EpsilonTask):
-        return _certify_epsilons([(task.run, task.delta)])
+        return _certify_epsilons([(privacy_loss(event_of(task.run)), task.delta)])
+    if isinstance(task, CompositionTask):
+        composition = task.composition
+        loss = privacy_loss(composed_event(composition), relation_of(composition))
+        return _certify_epsilons([(loss, task.delta)])
     if isinstance(task, ManyTask):
-        return _certify_epsilons(task.queries)
+        losses = [(privacy_loss(event_of(run)), delta) for run, delta in task.queries]
+        return _certify_epsilons(losses)
     if isinstance(task, CalibrationTask):
         return _certify_calibration(task)
     if isinstance(task, DeltaCurveTask):
@@ -110,8 +122,8 @@ def judge(task: Task, answer: Sequence[float], certificate: Certificate) -> Verd
     return Verdict(len(quantities), infinite, undefined, tuple(below), tuple(above))
 
 
-def _certify_epsilons(queries: Sequence[tuple[Run, float]]) -> Certificate:
-    bounds = [privacy_loss(event_of(run)).epsilon_bounds(delta) for run, delta in queries]
+def _certify_epsilons(queries: Sequence[tuple[PrivacyLoss, float]]) -> Certificate:
+    bounds = [loss.epsilon_bounds(delta) for loss, delta in queries]
     return Certificate(
         tuple(float(bound.lower) for bound in bounds),
         tuple(float(bound.upper) for bound in bounds),

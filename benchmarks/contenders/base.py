@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from benchmarks.compositions import Composition
     from benchmarks.tasks import Run
 
 
@@ -14,7 +15,9 @@ class NotOfferedError(Exception):
 
 
 class Contender:
-    """An accountant behind the four questions of the benchmark, under add/remove adjacency.
+    """An accountant behind the questions of the benchmark.
+
+    A run is priced under add/remove adjacency, a composition under its own.
 
     Every method goes all the way from the parameters to the answer, so that constructing an
     accountant is part of what is timed. A query that the library lacks stays as it is here.
@@ -23,6 +26,10 @@ class Contender:
     def epsilon(self, run: Run, delta: float) -> float:
         """Epsilon to publish: the upper end, where the library gives two."""
         raise NotOfferedError("epsilon")
+
+    def epsilon_of(self, composition: Composition, delta: float) -> float:
+        """Epsilon to publish of a composition of any mechanisms."""
+        raise NotOfferedError("such compositions")
 
     def noise_multiplier(
         self, sampling_probability: float, steps: int, epsilon: float, delta: float

@@ -10,7 +10,16 @@ from opake.accounting import calibrate, epsilon_budget
 from opake.api.accounting.core import opake_accounting as native
 from opake.api.accounting.core._base import DpProcess
 
-from benchmarks.contenders.base import Contender, floats, require_phases_only
+from benchmarks.compositions import (
+    ApproximateDp,
+    Composition,
+    Gaussian,
+    Mechanism,
+    PoissonSampled,
+    RandomAllocation,
+    TruncatedPoissonSampled,
+)
+from benchmarks.contenders.base import Contender, NotOfferedError, floats, require_phases_only
 from benchmarks.tasks import Phase, Run
 
 
@@ -24,6 +33,21 @@ def _composed(run: Run, grid: float) -> native.Pld:
         for phase in run.phases
     ]
     return reduce(lambda left, right: left.compose(right), parts)
+
+
+def _step(mechanism: Mechanism, config: native.DiscretizationConfig) -> native.Pld:
+    match mechanism:
+        case Gaussian(sigma):
+            return native.gaussian_pld(sigma, config)
+        case PoissonSampled(probability, Gaussian(sigma)):
+            return native.poisson_pld(native.gaussian_pld(sigma, config), probability)
+        case TruncatedPoissonSampled(size, probability, largest, Gaussian(sigma)):
+            return native.truncated_poisson_gaussian_pld(sigma, probability, largest, size, config)
+        case RandomAllocation(steps, Gaussian(sigma)):
+            return native.random_allocation_gaussian_pld(sigma, steps, 1, config)
+        case ApproximateDp(epsilon, delta):
+            return native.eps_delta_pld(epsilon, delta, config)
+    raise NotOfferedError(type(mechanism).__name__)
 
 
 class _Training(DpProcess):
@@ -42,6 +66,13 @@ class _Opake(Contender):
 
     def epsilon(self, run: Run, delta: float) -> float:
         return float(_composed(run, self.grid).epsilon_at(delta))
+
+    def epsilon_of(self, composition: Composition, delta: float) -> float:
+        if composition.replace_one:
+            raise NotOfferedError("replace-one")
+        config = native.DiscretizationConfig(discretization=self.grid)
+        parts = [_step(m, config).self_compose(count) for m, count in composition.parts]
+        return float(reduce(lambda left, right: left.compose(right), parts).epsilon_at(delta))
 
     def noise_multiplier(
         self, sampling_probability: float, steps: int, epsilon: float, delta: float

@@ -11,11 +11,26 @@ from prv_accountant import (
     PRVAccountant,
 )
 from prv_accountant.dpsgd import find_noise_multiplier
+from prv_accountant.privacy_random_variables import PrivacyRandomVariable
 
-from benchmarks.contenders.base import Contender
+from benchmarks.compositions import Composition, Gaussian, Laplace, Mechanism, PoissonSampled
+from benchmarks.contenders.base import Contender, NotOfferedError
 from benchmarks.tasks import Run
 
 _EPSILON_ERROR = 0.01
+
+
+def _variable(mechanism: Mechanism) -> PrivacyRandomVariable:
+    match mechanism:
+        case Gaussian(sigma):
+            return GaussianMechanism(sigma)
+        case Laplace(scale):
+            return LaplaceMechanism(mu=1.0 / scale)
+        case PoissonSampled(probability, Gaussian(sigma)):
+            return PoissonSubsampledGaussianMechanism(
+                noise_multiplier=sigma, sampling_probability=probability
+            )
+    raise NotOfferedError(type(mechanism).__name__)
 
 
 class PrivacyRandomVariables(Contender):
@@ -46,6 +61,19 @@ class PrivacyRandomVariables(Contender):
 
     def epsilon(self, run: Run, delta: float) -> float:
         accountant, counts = self._accountant(run, delta / 1000.0)
+        _, _, upper = accountant.compute_epsilon(delta, counts)
+        return float(upper)
+
+    def epsilon_of(self, composition: Composition, delta: float) -> float:
+        if composition.replace_one:
+            raise NotOfferedError("replace-one")
+        counts = [count for _, count in composition.parts]
+        accountant = PRVAccountant(
+            prvs=[_variable(mechanism) for mechanism, _ in composition.parts],
+            max_self_compositions=counts,
+            eps_error=_EPSILON_ERROR,
+            delta_error=delta / 1000.0,
+        )
         _, _, upper = accountant.compute_epsilon(delta, counts)
         return float(upper)
 

@@ -31,9 +31,25 @@ def _entry(name: str, module: str, class_name: str, distribution: str, note: str
 
 _OPAKE = "opake-accounting declares Python 3.11, but imports only from 3.12 on."
 _RISKCAL = "riskcal's epsilons are dp-accounting's; only its trade-off curve is measured."
-
+_HAND = (
+    "“By hand”: dp-accounting's distributions composed without its accountant, which does not take "
+    "every mechanism that it has a distribution for."
+)
+_FFT = (
+    "PLD_accounting's default for random allocation is its geometric grid; “FFT” is its other "
+    "method, on the same loss discretization of 0.01."
+)
 
 OURS = _entry("dp-planner", "ours", "Ours", "dp-planner")
+# Beside the others where lattices answer, whose cost the width decides.
+OURS_QUICK = _entry("dp-planner, rtol 1e-3", "ours", "OursQuick", "dp-planner")
+# Further ways into a library that matter for compositions other than runs of DP-SGD.
+BEYOND_TRAINING = (
+    _entry(
+        "dp-accounting PLD, by hand", "dp_accounting_peer", "ComposedByHand", "dp-accounting", _HAND
+    ),
+    _entry("PLD_accounting, FFT", "pld_accounting_peer", "AllocationByFft", "pld-accounting", _FFT),
+)
 PEERS = (
     _entry("dp-accounting PLD", "dp_accounting_peer", "PrivacyLossDistributions", "dp-accounting"),
     _entry("dp-accounting RDP", "dp_accounting_peer", "RenyiDp", "dp-accounting"),
@@ -50,4 +66,6 @@ PEERS = (
 
 def by_name(name: str) -> Entry:
     """Return the entry called ``name``."""
-    return next(entry for entry in (OURS, *PEERS) if entry.name == name)
+    return next(
+        entry for entry in (OURS, OURS_QUICK, *BEYOND_TRAINING, *PEERS) if entry.name == name
+    )
