@@ -8,7 +8,8 @@
 'met'
 """
 
-from accountant.gallery.cases import Case, Figure, Recomputation, RecomputedFigure
+from accountant.gallery.cases import Case, Recomputation, RecomputedFigure
+from accountant.gallery.figures import Figure
 from accountant.gallery.loading import case, cases
 
 __all__ = ["Case", "Figure", "Recomputation", "RecomputedFigure", "case", "cases"]

@@ -15,35 +15,8 @@ from accountant.gallery.loading import cases
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "gallery.md"
 DIGITS = 5
 
-HEAD = """# Published guarantees, recomputed
-
-Each row is a printed number. *As published* is the same by the conversion, the orders and the
-accountant of its authors; the *certified* bracket is what this accountant proves of the same
-releases, rounded outwards. The data, with sources: `accountant/gallery/cases.json`. This page is
-written by `python -m accountant.gallery --write`.
-
-- **met**: the certified upper end is at most the printed number. A guarantee (≤) is taken
-  literally, a computed number (=) with half a unit of its last digit. A lower bound (≥) is met
-  where the certified lower end is at least as large.
-- **exceeded**: the certified lower end is above it.
-- **conditional**: a number that the claim needs was not published; it is solved for, and stands
-  in the notes.
-- **reproduced**: by its own method, to its digits; no bracket certifies it. **explained**: not to
-  its digits, for the reason in the notes.
-
-```python
->>> from accountant import gallery
->>> found = gallery.case("gep-cifar-8").recompute()
->>> round(found.as_published, 3), round(found.exact.upper, 3), found.figures[0].verdict
-(7.97, 7.278, 'met')
->>> round(gallery.case("dpinstr-5.94").solved(), 4)
-0.8072
-
-```
-
-| case | paper | published | as published | certified | verdict |
-|---|---|---|---|---|---|
-"""
+MARK = "<!-- What follows is written by python -m accountant.gallery --write -->\n\n"
+COLUMNS = ("case", "paper", "published", "as published", "certified", "verdict")
 
 QUANTITIES = {
     "epsilon": "ε",
@@ -55,11 +28,12 @@ QUANTITIES = {
 }
 
 
-def page(found: Sequence[Recomputation]) -> str:
-    """The text of docs/gallery.md, from all cases recomputed."""
-    rows = [row for one in found for row in _rows(one)]
+def tables(found: Sequence[Recomputation]) -> str:
+    """The written part of docs/gallery.md: a row for each figure, a note for each case."""
+    rows = [_row(*COLUMNS), "|---" * len(COLUMNS) + "|"]
+    rows += [row for one in found for row in _rows(one)]
     notes = [_note(one) for one in found]
-    return HEAD + "\n".join(rows) + "\n\n## Notes\n\n" + "\n".join(notes) + "\n"
+    return "\n".join(rows) + "\n\n## Notes\n\n" + "\n".join(notes) + "\n"
 
 
 def _rows(found: Recomputation) -> Iterator[str]:
@@ -125,12 +99,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m accountant.gallery", description=__doc__)
     parser.add_argument("--write", action="store_true", help=f"write docs/{PAGE.name}")
     write = parser.parse_args(arguments).write
-    if write and not PAGE.parent.is_dir():
+    if write and not PAGE.is_file():
         print("there is no docs/ beside this package: run it in a checkout", file=sys.stderr)
         return 1
-    text = page([one.recompute() for one in cases()])
+    text = tables([one.recompute() for one in cases()])
     if write:
-        PAGE.write_text(text, encoding="utf-8")
+        head, mark, _ = PAGE.read_text("utf-8").partition(MARK)
+        if not mark:
+            print(f"{PAGE} lacks the line {MARK.strip()}", file=sys.stderr)
+            return 1
+        PAGE.write_text(head + mark + text, encoding="utf-8")
     else:
         print(text, end="")
     return 0

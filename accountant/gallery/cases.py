@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from decimal import Decimal
-from typing import Any, Literal
+from dataclasses import dataclass
 
 from dp_accounting import dp_event
 from dp_accounting.privacy_accountant import NeighboringRelation
@@ -16,123 +13,12 @@ from accountant.attack_risk import separation
 from accountant.bounds import Bounds
 from accountant.calibration import calibrate, solve
 from accountant.errors import CalibrationError
+from accountant.gallery.figures import Figure, Quantity, Unknown, Verdict
 from accountant.gallery.methods import by_method, squared_sensitivity
 from accountant.gallery.releases import Release, composed, filled
 from accountant.privacy_loss import privacy_loss
 
-__all__ = ["Case", "Figure", "Method", "Recomputation", "RecomputedFigure", "Unknown", "Verdict"]
-
-Quantity = Literal[
-    "advantage",
-    "epsilon",
-    "noise multiplier",
-    "none",
-    "order",
-    "rho",
-    "sampling probability",
-    "separation",
-    "squared sensitivity",
-]
-Sense = Literal["at most", "at least", "value"]
-Verdict = Literal[
-    "met", "exceeded", "open", "conditional", "reproduced", "explained", "not reproduced"
-]
-
-# Of the handful of operations behind a rho.
-ROUNDING = 2.0**-49
-
-
-@dataclass(frozen=True)
-class Method:
-    """How a figure was computed; names and settings are listed in `accountant.gallery.methods`."""
-
-    name: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A printed number.
-
-    Attributes
-    ----------
-    printed
-        Its digits; "inf" for infinity.
-    quantity
-        What it is a number of.
-    sense
-        "at most": a guarantee, taken literally; "at least": a lower bound; "value": a computed
-        number, rounded to its digits.
-    method
-        How it was computed; None where nothing says so.
-    name
-        Where it stands.
-    of
-        The variant that it belongs to; None for the case itself.
-    accounted_as
-        The variant that its method prices, where that is not what was released.
-    delta
-        Where it is not the case's.
-    within
-        How far its own method is at most from it, where that is more than its digits say: the
-        case's explanation has the reason.
-    """
-
-    printed: str
-    quantity: Quantity = "epsilon"
-    sense: Sense = "value"
-    method: Method | None = None
-    name: str = ""
-    of: str | None = None
-    accounted_as: str | None = None
-    delta: float | None = None
-    within: float | None = None
-
-    @property
-    def value(self) -> float:
-        """The number."""
-        return float(self.printed)
-
-    @property
-    def half_digit(self) -> float:
-        """Half a unit of its last digit; 0 for infinity."""
-        exponent = Decimal(self.printed).as_tuple().exponent
-        return 0.5 * 10.0**exponent if isinstance(exponent, int) else 0.0
-
-    def agrees(self, found: float) -> bool:
-        """Whether a recomputed number has the printed digits."""
-        return self._near(found, self.half_digit)
-
-    def explained(self, found: float) -> bool:
-        """Whether a recomputed number is as near as the explanation says."""
-        return self.within is not None and self._near(found, self.within)
-
-    def _near(self, found: float, allowed: float) -> bool:
-        if math.isinf(self.value):
-            return found == self.value
-        return abs(found - self.value) <= allowed * (1.0 + 1e-9) + 1e-15 * abs(found)
-
-
-@dataclass(frozen=True)
-class Unknown:
-    """A number that was not published, and the target that it has to meet.
-
-    Attributes
-    ----------
-    parameter
-        Which number of which release is NaN.
-    epsilon
-        The target, at the case's delta.
-    bracket
-        Where it is looked for.
-    method
-        Whose epsilon meets the target; None for the certified one.
-    """
-
-    parameter: str
-    epsilon: float
-    bracket: tuple[float, float]
-    method: Method | None = None
+__all__ = ["Case", "Recomputation", "RecomputedFigure"]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from typing import Any, Final, get_args
 
 from dp_accounting.privacy_accountant import NeighboringRelation
 
-from accountant.gallery.cases import Case, Figure, Method, Quantity, Sense, Unknown
+from accountant.gallery.cases import Case
+from accountant.gallery.figures import Figure, Method, Quantity, Sense, Unknown
 from accountant.gallery.methods import SETTINGS
 from accountant.gallery.releases import (
     CyclicTrees,

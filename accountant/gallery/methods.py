@@ -137,8 +137,8 @@ def _prv(
 ) -> float:
     """The upper end of the PRV accountant (arXiv 2106.02848): its estimate, plus both its errors.
 
-    ``epsilon(delta - delta_error) + epsilon_error`` (Theorem 10), with the exact curve in place of
-    the estimate; ``delta_error`` is given as a share of delta.
+    ``epsilon(delta - delta_error) + epsilon_error``, with the exact curve in place of the
+    estimate; ``delta_error`` is given as a share of delta.
     """
     rest = delta * (1.0 - settings["delta_error_share"])
     return float(_loss(tuple(releases), relation).epsilon(rest)) + float(settings["epsilon_error"])
