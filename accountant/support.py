@@ -219,7 +219,8 @@ _PEERS_HEAD = """\
 ## Peers
 
 Cells that another accountant supports. dp-accounting's two accountants are asked; the others are
-quoted from their documentation: {versions}.
+quoted from their documentation:
+{versions}.
 
 dp-accounting's RDP accountant prices Gaussian and Laplace events, alone, chosen among repeated runs
 or sampled without replacement, without doubling the sensitivity under replace-one, unlike its own
@@ -276,7 +277,7 @@ def _foundations() -> str:
 
 
 def _peers() -> str:
-    versions = ", ".join(f"{name} {peer.version}" for name, peer in DOCUMENTED.items())
+    versions = ", ".join(f"{name} ({peer.version})" for name, peer in DOCUMENTED.items())
     rows = [_PEERS_HEAD.format(versions=versions)]
     rows.append("| mechanism | sampler | relation | here | peers |\n|---|---|---|---|---|")
     for cell in cells():

@@ -15,16 +15,16 @@ MECHANISM_THEOREMS = {
     "Gaussian": "N(1, s^2) against N(0, s^2), for vectors too; 2 apart under replace-one (Balle, "
     "Wang 2018, arXiv 1805.06530, Theorem 8)",
     "Laplace": "Lap(1, b) against Lap(0, b), also of a vector with L1 norm 1; 2 apart under "
-    "replace-one (Zhu, Dong, Wang 2022, arXiv 2106.08567; docs/pairs.md)",
+    "replace-one (docs/pairs.md, section 2)",
     "discrete Gaussian": "the discrete Gaussian against the same shifted by the sensitivity, twice "
     "that under replace-one (Canonne, Kamath, Steinke 2020, arXiv 2004.00010)",
     "discrete Laplace": "DLap(a) against the same shifted by the sensitivity, twice that under "
-    "replace-one (Ghosh, Roughgarden, Sundararajan 2012, arXiv 0811.2841; docs/pairs.md)",
+    "replace-one (docs/pairs.md, section 2)",
     "randomized response": "a bucket's output against another bucket's, or against a uniform one "
     "under zero-out (the mechanism's own definition)",
     "exponential (bounded range)": "the envelope of all mechanisms of this range: an upper bound "
     "once several are composed (Dong, Durfee, Rogers 2020, arXiv 1909.13830); below: randomized "
-    "response of half the range",
+    "response of half the range (docs/pairs.md, section 6)",
     "mixture of Gaussians": "the mixture against N(0, s^2), in both orders (Choquette-Choo et al. "
     "2024, arXiv 2310.15526, Corollary 4.7)",
     "(epsilon, delta) black box": "released in the clear with probability delta, else randomized "
@@ -46,13 +46,13 @@ MECHANISM_THEOREMS = {
     "2106.08567, Theorem 10)",
 }
 
-BY_PAIR, BY_CURVE, SEVERAL = "by pairs", "by RDP", "of several releases"
+BY_PAIR, BY_CURVE = "by pairs", "by RDP"
 
 SAMPLER_THEOREMS: dict[tuple[str, str], str] = {
     ("Poisson", BY_PAIR): "((1-q) Q + q P, Q) where (P, Q) dominates what is sampled (Zhu, Dong, "
     "Wang 2022, arXiv 2106.08567, Theorem 11)",
     ("Poisson", "REPLACE_ONE"): "(1-q) N(0) + q N(1) against (1-q) N(0) + q N(-1), N log-concave "
-    "(docs/pairs.md, the three-point lemma)",
+    "(docs/pairs.md, section 3)",
     ("Poisson", BY_CURVE): "RDP of a Poisson sample, of any mechanism known by RDP (Zhu, Wang "
     "2019, Theorem 5, with both directions; docs/renyi.md, section 4)",
     ("Poisson", BY_CURVE + ", REPLACE_ONE"): "joint convexity: whether the record was drawn may "
@@ -60,14 +60,14 @@ SAMPLER_THEOREMS: dict[tuple[str, str], str] = {
     ("Poisson", "sparsified Gaussian"): "RDP with the clients sampled too (docs/sparsified.md, "
     "sections 5 and 6)",
     ("truncated Poisson", BY_PAIR): "whether the batch is cut may as well be seen: a Poisson pair, "
-    "or one at twice the sensitivity (arXiv 2508.15089, Theorem 3.1; docs/pairs.md)",
+    "or one at twice the sensitivity (arXiv 2508.15089, Theorem 3.1; docs/pairs.md, section 7)",
     ("without replacement", BY_PAIR): "the Poisson pair of the replace-one pair, q = b/N, made "
     "symmetric (arXiv 2106.08567, Theorem 11; Balle, Barthe, Gaboardi 2018, arXiv 1807.01647, "
-    "Theorem 9); below: that pair itself, under zero-out Poisson sampling",
+    "Theorem 9; docs/pairs.md, section 4); below: that pair itself, under zero-out the Poisson pair",
     ("without replacement", BY_CURVE): "RDP of a fixed-size subset (Wang, Balle, Kasiviswanathan "
     "2019, arXiv 1808.00087, Theorem 9; docs/renyi.md, section 5)",
     ("with replacement", BY_PAIR): "drawn k times with probability Binomial(b, 1/N): shifts 2k "
-    "(Balle, Barthe, Gaboardi 2018, arXiv 1807.01647, Theorem 10; docs/pairs.md)",
+    "(Balle, Barthe, Gaboardi 2018, arXiv 1807.01647, Theorem 10; docs/pairs.md, section 5)",
     ("random allocation, one place", BY_PAIR): "the mixture over the places of a record against "
     "none, between two listed pairs (arXiv 2412.16802; arXiv 2502.08202, section 3; "
     "docs/random-allocation.md)",

@@ -10,7 +10,7 @@ from dp_accounting.pld import PLDAccountant
 from dp_accounting.privacy_accountant import NeighboringRelation
 from dp_accounting.rdp import RdpAccountant
 
-from accountant import UnsupportedEventError, privacy_loss, support
+from accountant import UnsupportedEventError, events, privacy_loss, support
 from accountant.dominating_pairs import supported_events
 from accountant.support import MECHANISMS, PAGE, SAMPLERS, Verdict, cells, page, peers
 from accountant.support_theorems import DOCUMENTED, MECHANISM_THEOREMS, SAMPLER_THEOREMS
@@ -50,10 +50,7 @@ CITED = sorted(
 
 @pytest.mark.parametrize(("name", "section"), CITED)
 def test_cited_documents_exist(name, section):
-    document = PAGE.parent / name
-    if name == "pairs.md" and not document.exists():
-        pytest.xfail("the proofs of the pairs are not written down yet")
-    text = document.read_text(encoding="utf-8")
+    text = (PAGE.parent / name).read_text(encoding="utf-8")
     assert not section or re.search(rf"^## {section}\. ", text, re.M)
 
 
@@ -191,3 +188,32 @@ def test_the_printed_page_is_the_written_one(capsys, monkeypatch, tmp_path):
 def test_an_event_without_a_rule_is_refused():
     with pytest.raises(UnsupportedEventError):
         privacy_loss(dp.UnsupportedDpEvent())
+
+
+# --- what has places, or a group within, is no sum over its batch --------------------------------
+
+NOT_SUMS = {
+    "tree": dp.SingleEpochTreeAggregationDpEvent(5.0, 16),
+    "tree and noise": dp.ComposedDpEvent(
+        [dp.SingleEpochTreeAggregationDpEvent(5.0, 16), dp.GaussianDpEvent(1.0)]
+    ),
+    "all of a tree": dp.PoissonSampledDpEvent(
+        1.0, dp.PoissonSampledDpEvent(1.0, dp.SingleEpochTreeAggregationDpEvent(5.0, 16))
+    ),
+    "group": events.GroupDpEvent(3, dp.GaussianDpEvent(1.0)),
+}
+DRAWN = [
+    name for name in SAMPLERS if name not in ("none", "truncated Poisson", "shuffled", "group of 3")
+]
+
+
+@pytest.mark.xfail(
+    reason="some rules look at the loss of what is sampled, not at what it is", strict=False
+)
+@pytest.mark.parametrize("sampler", DRAWN)
+@pytest.mark.parametrize("inner", NOT_SUMS)
+@pytest.mark.parametrize("relation", NeighboringRelation, ids=lambda one: one.name)
+def test_samples_of_what_is_no_sum_are_refused(inner, sampler, relation):
+    """Known others fill the leaves that a record leaves: twice the distance, and no middle law."""
+    with pytest.raises(UnsupportedEventError):
+        privacy_loss(SAMPLERS[sampler](NOT_SUMS[inner]), relation)
