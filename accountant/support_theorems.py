@@ -63,7 +63,7 @@ SAMPLER_THEOREMS: dict[tuple[str, str], str] = {
     "or one at twice the sensitivity (arXiv 2508.15089, Theorem 3.1; docs/pairs.md, section 7)",
     ("without replacement", BY_PAIR): "the Poisson pair of the replace-one pair, q = b/N, made "
     "symmetric (arXiv 2106.08567, Theorem 11; Balle, Barthe, Gaboardi 2018, arXiv 1807.01647, "
-    "Theorem 9; docs/pairs.md, section 4); below: that pair itself, under zero-out the Poisson pair",
+    "Theorem 9; docs/pairs.md, section 4); below: that pair, under zero-out the Poisson pair",
     ("without replacement", BY_CURVE): "RDP of a fixed-size subset (Wang, Balle, Kasiviswanathan "
     "2019, arXiv 1808.00087, Theorem 9; docs/renyi.md, section 5)",
     ("with replacement", BY_PAIR): "drawn k times with probability Binomial(b, 1/N): shifts 2k "
