@@ -57,6 +57,9 @@ _SAMPLERS: Final = {
     "poisson": "Poisson sampling: each example independently, with the sampling probability",
     "full_batch": "full batches: every example in every step",
     "fixed_order": "batches in a fixed order, or shuffled pass by pass, with no amplification",
+    "without_replacement": "batches of fixed size, drawn afresh in every step without replacement",
+    "balls_in_bins": "balls in bins: each example in one batch of every epoch, chosen at random",
+    "shuffled": "batches of fixed size of data shuffled in every epoch, with no amplification",
 }
 _RELATIONS: Final = {
     "ADD_OR_REMOVE_ONE": "one is the other with {one} added or removed",
@@ -243,7 +246,7 @@ def _formal(guarantee: Guarantee) -> tuple[Block, ...]:
         if not guarantee.epsilon.tight:
             bracket += (", a bracket that is certified but wider than usual",)
         if not guarantee.loss.exact:
-            bracket += (", for a bound on the privacy loss that need not be attained",)
+            bracket += (", for an upper bound on the privacy loss that need not be attained",)
         blocks.append(Paragraph((*bracket, ".")))
     blocks.append(
         Paragraph(

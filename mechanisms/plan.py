@@ -43,7 +43,8 @@ class Plan(PlanValues):
     sampling_probability : float, optional
         Probability that one example takes part in one step, at most 1.
     epochs : int or float, optional
-        Passes over the data: steps are ``ceil(epochs * dataset_size / batch_size)``, exactly.
+        Passes over the data: steps are ``ceil(epochs * dataset_size / batch_size)``, exactly, and
+        ``ceil(epochs * ceil(dataset_size / batch_size))`` for balls in bins and shuffled batches.
     steps : int, optional
         Number of noisy steps.
     noise_multiplier : float, optional
@@ -52,19 +53,26 @@ class Plan(PlanValues):
         Largest norm of one example's gradient. Epsilon does not depend on it.
     delta : float, optional
         In (0, 1); there is no default, because it is a choice that a reader will ask about.
-    sampler : {"poisson", "full_batch", "fixed_order"}, default "poisson"
-        How batches are drawn, and so what the accounting assumes: each example on its own with
-        `sampling_probability`; all examples in every step; or fixed batches in turn, each example
-        at most once per pass, with no amplification by sampling.
-    max_batch_size : None
-        A cap on the batch. Not accounted yet, and refused.
+    sampler : str, default "poisson"
+        How batches are drawn, and so what the accounting assumes. "poisson": each example on its
+        own with `sampling_probability`. "full_batch": all examples in every step. "fixed_order":
+        fixed batches in turn, each example at most once per pass, with no amplification by
+        sampling. "without_replacement": `batch_size` of the `dataset_size` examples, drawn afresh
+        in every step. "balls_in_bins": each example in one, chosen at random, of the
+        ``ceil(dataset_size / batch_size)`` batches of every epoch, and whole epochs. "shuffled":
+        so many batches of data that is shuffled in every epoch, with no amplification.
+    max_batch_size : int, optional
+        A cap on the batch under Poisson sampling: a larger one is cut to so many of its examples,
+        chosen at random. Needs `dataset_size`.
     neighboring_relation : str or NeighboringRelation, default "add_or_remove_one"
-        Which data sets are neighbours: "add_or_remove_one", "replace_special" (one example is
-        zeroed out) or, except for Poisson sampling, "replace_one".
+        Which data sets are neighbours: "add_or_remove_one" (not for "fixed_order" and "shuffled"),
+        "replace_special" (one example is zeroed out) or "replace_one" (not for "balls_in_bins").
     unit : str, default "example"
         What one row of the data set is, as the statement will call it.
     group_size : int, default 1
         How many examples one protected party contributes, all of which are protected together.
+        1 for "without_replacement", for "balls_in_bins", with a cap, and for Poisson sampling under
+        "replace_one".
     release : {"final_model", "all_checkpoints", "all_updates"}, default "final_model"
         What leaves the run. Epsilon covers every noisy update in any case.
     mechanism : {"identity"}, default "identity"
@@ -150,7 +158,7 @@ class Plan(PlanValues):
     @property
     def epsilon(self) -> float:
         """Upper end of epsilon at the plan's delta: certified, safe to publish."""
-        return float(self.loss.epsilon(plan_event.given(self, "delta")))
+        return float(plan_event.upper(self).epsilon(plan_event.given(self, "delta")))
 
     def guarantee(self) -> "Guarantee":
         """Return what the run would guarantee, with every condition of it."""

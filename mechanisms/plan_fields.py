@@ -40,7 +40,14 @@ LONGEST_TEXT: Final = 100
 # Beyond these nobody trains, and they keep the accountant where its work is bounded.
 NOISE_RANGE: Final = (1e-3, 1e9)
 
-SAMPLERS: Final = ("poisson", "full_batch", "fixed_order")
+SAMPLERS: Final = (
+    "poisson",
+    "full_batch",
+    "fixed_order",
+    "without_replacement",
+    "balls_in_bins",
+    "shuffled",
+)
 NEIGHBORING_RELATIONS: Final = ("add_or_remove_one", "replace_special", "replace_one")
 RELEASES: Final = ("final_model", "all_checkpoints", "all_updates")
 MECHANISMS: Final = ("identity",)
@@ -64,15 +71,21 @@ DEFAULTS: Final[Mapping[str, Any]] = MappingProxyType(
 _INSTEAD: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
     {
         "sampler": {
-            "shuf": "no tight bound is known for shuffled batches and accounting them as Poisson "
-            "sampling understates epsilon, so sample with 'poisson', or claim no amplification "
-            "with 'fixed_order'",
-            "without": "sampling without replacement is not accounted yet, so use 'poisson'",
-            "uniform": "say which: 'poisson' takes each example on its own with one probability",
+            "shuf": "batches of a shuffled data set are called 'shuffled', for which no "
+            "amplification is claimed, because accounting them as Poisson sampling understates "
+            "epsilon",
+            "without": "batches of fixed size, drawn anew for every step, are called "
+            "'without_replacement'",
+            "with": "sampling with replacement is not planned, so use 'without_replacement'",
+            "uniform": "say which: 'poisson' takes each example on its own with one probability, "
+            "'without_replacement' draws batches of fixed size",
             "none": "say which: 'full_batch' uses every example in every step, 'fixed_order' "
             "takes fixed batches in turn",
             "full": "every example in every step is 'full_batch'",
-            "balls": "random allocation is not accounted yet, so use 'poisson'",
+            "balls": "it is called 'balls_in_bins'",
+            "alloc": "random allocation of examples to the batches of an epoch is called "
+            "'balls_in_bins'",
+            "trunc": "Poisson sampling with a cap on the batch is 'poisson' with max_batch_size",
         },
         "neighboring_relation": {
             "zero": "zero-out adjacency is called 'replace_special'",
@@ -247,16 +260,6 @@ def _text(name: str, value: object) -> str:
     return value.strip()
 
 
-def _no_cap(name: str, value: object) -> None:
-    raise PlanError(
-        name,
-        value,
-        "left out",
-        "a cap on the batch changes the privacy loss and is not accounted yet, so process every "
-        "example that was drawn, in several passes if memory is short",
-    )
-
-
 _CHECKS: Final[Mapping[str, Callable[[str, object], Any]]] = MappingProxyType(
     {
         "dataset_size": _count,
@@ -268,7 +271,7 @@ _CHECKS: Final[Mapping[str, Callable[[str, object], Any]]] = MappingProxyType(
         "clip_norm": _number("(0, inf)", 1e-100, 1e100),
         "delta": _number("(0, 1)", 1e-300),
         "sampler": _one_of(SAMPLERS),
-        "max_batch_size": _no_cap,
+        "max_batch_size": _count,
         "neighboring_relation": _one_of(NEIGHBORING_RELATIONS),
         "unit": _text,
         "group_size": _count,

@@ -1,10 +1,12 @@
 """What a planned run would guarantee, and under which conditions."""
 
 import shlex
+from decimal import ROUND_FLOOR, Context, Decimal
 from typing import TYPE_CHECKING
 
 from mechanisms.plan_event import given, relation
 from mechanisms.plan_fields import FIELDS
+from mechanisms.plan_samplers import IN_WORDS, batches
 
 if TYPE_CHECKING:
     from accountant.guarantee import Guarantee, Parameter
@@ -18,6 +20,24 @@ _METHOD = (
     "involved"
 )
 
+_METHOD_OF_PAIRS = (
+    "Composition of the privacy loss on a lattice or by contour inversion, with a certified bound "
+    "on both sides that covers discretisation, truncation and rounding; no conversion from Rényi "
+    "or concentrated privacy is involved"
+)
+
+# Why the loss is an upper bound, where it is one.
+_BOUND = {
+    "poisson": "it is treated as known whether the other examples fill a batch up to the cap (a "
+    "bound at most that of arXiv 2508.15089)",
+    "without_replacement": "the pair of arXiv 2106.08567 is closed under exchange of the two data "
+    "sets",
+    "balls_in_bins": "a discrete pair stands for that of random allocation (arXiv 2412.16802), "
+    "which it dominates",
+    "shuffled": "the order of every epoch is treated as known, so that no amplification by "
+    "shuffling is claimed",
+}
+
 _SAMPLING = {
     "poisson": "Every step draws its batch by Poisson sampling: each example takes part "
     "independently with the sampling probability, and the batch size varies. Shuffling the data "
@@ -26,6 +46,15 @@ _SAMPLING = {
     "full_batch": "Every step uses every example of the data set.",
     "fixed_order": "Batches are taken in an order that does not depend on the examples' contents, "
     "each example at most once per pass over the data.",
+    "without_replacement": "Every step draws its batch afresh and uniformly among all batches of "
+    "{batch} of the {size} examples, independently of the other steps. Going through the data in "
+    "passes, shuffled or not, is not that, and this guarantee does not hold for it.",
+    "balls_in_bins": "In every epoch each example is put into one of {batches} batches, chosen "
+    "uniformly, afresh and independently of the other examples; the batches' sizes vary. "
+    "Shuffling the data and cutting it into batches of fixed size is not that, and this guarantee "
+    "does not hold for it.",
+    "shuffled": "Every epoch shuffles the data, independently of what the examples are, and cuts "
+    "it into {batches} batches, the last of which may be shorter; none is dropped.",
 }
 
 _RELEASE = {
@@ -48,8 +77,9 @@ def guarantee(plan: "Plan") -> "Guarantee":
     from accountant.guarantee import Guarantee, versions
 
     delta = given(plan, "delta")
+    epsilon = plan.loss.epsilon_bounds(delta)
     return Guarantee(
-        epsilon=plan.loss.epsilon_bounds(delta),
+        epsilon=epsilon,
         delta=delta,
         loss=plan.loss,
         neighboring_relation=relation(plan),
@@ -58,13 +88,24 @@ def guarantee(plan: "Plan") -> "Guarantee":
         sampler_assumed=plan.sampler,
         sampler_ran=None,
         released=plan.release,
-        assumptions=_assumptions(plan),
+        assumptions=_assumptions(plan, float(epsilon.lower)),
         warnings=warnings(plan),
-        method=_METHOD,
+        method=_method(plan),
         versions=versions(),
         parameters=_parameters(plan),
         plan_hash=plan.hash,
         command=command(plan),
+    )
+
+
+def _method(plan: "Plan") -> str:
+    method = _METHOD_OF_PAIRS if plan.loss.pairs else _METHOD
+    if plan.loss.exact:
+        return method
+    return (
+        f"{method}. The privacy loss that is composed is an upper bound: {_BOUND[plan.sampler]}. "
+        "The lower end of the bracket is proved for the worst of the runs that fit this "
+        "description, and is 0 where nothing is"
     )
 
 
@@ -77,9 +118,19 @@ def command(plan: "Plan") -> str:
     return shlex.join(words)
 
 
-def _assumptions(plan: "Plan") -> tuple[str, ...]:
-    sentences = [_SAMPLING[plan.sampler]]
-    if plan.sampler == "poisson":
+def _assumptions(plan: "Plan", lower: float) -> tuple[str, ...]:
+    size, batch = plan.dataset_size, plan.fields.batch_size
+    count = batches({"dataset_size": size, "batch_size": batch})
+    sentences = [_SAMPLING[plan.sampler].format(size=size, batch=batch, batches=count)]
+    if plan.sampler == "shuffled":
+        sentences.append(_shuffled(plan, lower))
+    if plan.max_batch_size is not None:
+        sentences.append(
+            f"A batch of more than {plan.max_batch_size} examples is cut to that many of them, "
+            "chosen uniformly at random; the sum is divided by a number that does not depend on "
+            "the data."
+        )
+    elif plan.sampler in ("poisson", "balls_in_bins"):
         sentences.append(
             "No batch is cut short: a step processes every example that was drawn, and its sum is "
             "divided by a number that does not depend on the data, such as the expected batch size."
@@ -109,17 +160,39 @@ def _assumptions(plan: "Plan") -> tuple[str, ...]:
         "Hyper-parameters, and this plan among them, were chosen without looking at the data, or "
         "at a cost that is accounted elsewhere.",
     ]
-    if plan.max_participations is not None and plan.sampler == "fixed_order":
+    if plan.max_participations is not None and plan.sampler in ("fixed_order", "shuffled"):
         sentences.append(
             f"No example takes part in more than {plan.max_participations} of the {plan.steps} "
             "steps, however the data was ordered."
         )
-    if plan.neighboring_relation == "add_or_remove_one" and plan.sampler == "poisson":
+    if plan.neighboring_relation == "add_or_remove_one" and plan.sampler in _KEPT:
         sentences.append(
-            "The sampling probability and the number of steps do not change when an example is "
+            f"{_KEPT[plan.sampler]} and the number of steps do not change when an example is "
             "added or removed."
         )
+    if plan.sampler == "without_replacement" or plan.max_batch_size is not None:
+        sentences.append(f"The data set has {size} examples, the one in question included.")
     return tuple(sentences)
+
+
+# What an example more or less must leave as it is.
+_KEPT = {
+    "poisson": "The sampling probability",
+    "without_replacement": "The batch size",
+    "balls_in_bins": "The number of batches in an epoch",
+}
+
+
+def _shuffled(plan: "Plan", lower: float) -> str:
+    sentence = "No amplification by shuffling is claimed, because no bound that has it is proved"
+    if not lower > 0:
+        return f"{sentence}; how much less than stated the run may cost is not known either."
+    least = Context(prec=4, rounding=ROUND_FLOOR).create_decimal(Decimal(lower))
+    return (
+        f"{sentence}; the worst of the runs that fit this description is proved to cost at least "
+        f"epsilon={least} at delta={plan.delta!r} (arXiv 2403.17673), so that no accounting of "
+        "shuffled batches may state less."
+    )
 
 
 def warnings(plan: "Plan") -> tuple[str, ...]:
@@ -130,6 +203,17 @@ def warnings(plan: "Plan") -> tuple[str, ...]:
         sentences.append(
             f"Poisson sampling is {how}. Most training code shuffles instead; then epsilon can be "
             "far higher than this. Check the data loader."
+        )
+    if plan.sampler in ("without_replacement", "balls_in_bins"):
+        sentences.append(
+            f"The accounting assumes {IN_WORDS[plan.sampler]}. Most training code shuffles "
+            "instead; then epsilon can be far higher than this. Check the data loader."
+        )
+    cap, batch = plan.max_batch_size, plan.batch_size
+    if cap is not None and batch is not None and cap < batch:
+        sentences.append(
+            f"max_batch_size={cap} is below the mean batch of {batch}: most batches are cut short, "
+            "and a step costs up to what batches of fixed size cost, more than Poisson sampling."
         )
     delta, size = plan.delta, plan.dataset_size
     if delta is not None and size is not None and delta * size > 1:

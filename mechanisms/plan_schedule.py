@@ -7,6 +7,10 @@ little beyond the sixtieth epoch.
 The sampling probability that belongs to a batch size is the double nearest to
 ``batch_size / dataset_size``. That double *is* the plan's sampling probability: it is what a
 training loop compares random numbers with and what is accounted, so no rounding stands between.
+
+Samplers that use every example once in every epoch, balls in bins and shuffled batches, cut it into
+``ceil(dataset_size / batch_size)`` batches: 60 epochs of 60,000 examples in batches of 256 are
+60 * 235 = 14,100 steps.
 """
 
 import math
@@ -16,10 +20,9 @@ from fractions import Fraction
 from typing import Any
 
 from mechanisms.plan_fields import LARGEST_COUNT, PlanError, PlanFields, exact
+from mechanisms.plan_samplers import BY_EPOCHS, batches, check_sampler
 
-__all__ = ["LARGEST_GROUP", "Schedule", "schedule", "settled"]
-
-LARGEST_GROUP = 100  # the mixture of a group has as many components
+__all__ = ["Schedule", "schedule", "settled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,13 @@ def schedule(values: Mapping[str, Any]) -> Schedule:
             # kept or drawn anew in every pass, bring an example back at most once in every
             # floor(dataset_size / batch_size) steps.
             participations = -(-steps // math.floor(1 / fraction))
+    elif sampler in BY_EPOCHS:
+        if sampler == "shuffled":
+            probability = None
+        elif fraction is not None:
+            probability = float(fraction)
+        if steps is not None and fraction is not None:
+            participations = math.ceil(steps * fraction)
     elif sampler == "full_batch":
         probability = 1.0
         participations = steps
@@ -98,18 +108,15 @@ def settled(values: dict[str, Any]) -> PlanFields:
     """
     values = dict(values)
     size, batch = values["dataset_size"], values["batch_size"]
-    _check_sampler(values)
     if batch is not None:
         if size is None:
             raise PlanError("dataset_size", None, "given together with batch_size")
         if batch > size:
             raise PlanError("batch_size", batch, f"at most dataset_size={size}")
+    check_sampler(values)
+    batch = values["batch_size"]
     if size is not None and values["group_size"] > size:
         raise PlanError("group_size", values["group_size"], f"at most dataset_size={size}")
-
-    if values["sampler"] == "poisson" and values["group_size"] > LARGEST_GROUP:
-        reason = "the loss of a larger group is not worked out under Poisson sampling"
-        raise PlanError("group_size", values["group_size"], f"at most {LARGEST_GROUP}", reason)
 
     probability = values["sampling_probability"]
     if batch is not None and probability is not None:
@@ -130,42 +137,13 @@ def settled(values: dict[str, Any]) -> PlanFields:
     return PlanFields(**values)
 
 
-def _check_sampler(values: dict[str, Any]) -> None:
-    """Refuse what the sampler cannot go together with, and drop what it implies anyway."""
-    sampler, relation = values["sampler"], values["neighboring_relation"]
-    size, batch = values["dataset_size"], values["batch_size"]
-    probability = values["sampling_probability"]
-    if sampler == "poisson" and relation == "replace_one":
-        raise PlanError(
-            "neighboring_relation",
-            relation,
-            "'add_or_remove_one' or 'replace_special' for Poisson sampling",
-            "replacing an example under Poisson sampling is not accounted yet",
-        )
-    if sampler == "full_batch":
-        if batch is not None and batch != size:
-            raise PlanError("batch_size", batch, "left out for full batches, or dataset_size")
-        if probability is not None and probability != 1:
-            raise PlanError("sampling_probability", probability, "left out for full batches, or 1")
-        values["batch_size"] = values["sampling_probability"] = None
-    if sampler == "fixed_order":
-        if probability is not None:
-            reason = "nothing is sampled, so give batch_size"
-            allowed = "left out for batches in a fixed order"
-            raise PlanError("sampling_probability", probability, allowed, reason)
-        if relation == "add_or_remove_one":
-            raise PlanError(
-                "neighboring_relation",
-                relation,
-                "'replace_special' or 'replace_one' for batches in a fixed order",
-                "an example more or less would move the others to other batches",
-            )
-
-
 def _fraction(values: Mapping[str, Any]) -> Fraction | None:
-    """Return the share of the data set that one step uses, exactly."""
+    """Return the share of the data set that one step uses, exactly: on average, over an epoch."""
     if values["sampler"] == "full_batch":
         return Fraction(1)
+    if values["sampler"] in BY_EPOCHS:
+        count = batches(values)
+        return None if count is None else Fraction(1, count)
     if values["sampling_probability"] is not None:
         return exact(values["sampling_probability"])
     if values["batch_size"] is not None and values["dataset_size"] is not None:

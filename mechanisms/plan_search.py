@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 
-__all__ = ["boundary"]
+__all__ = ["around", "boundary"]
 
 _STEEPEST = 50.0  # costs are logarithms; beyond e^50 only the sign says anything
 
@@ -70,6 +70,54 @@ def boundary(
         else:
             bad, at_bad, cost_bad = point, value, result
     return at_good
+
+
+def around(
+    cost: Callable[[float], float],
+    start: float,
+    admissible_end: float,
+    inadmissible_end: float,
+    *,
+    whole: bool,
+) -> tuple[float | None, float | None]:
+    """Return values close to `start` on either side of the boundary; see `boundary`.
+
+    Steps grow from `start` until the cost changes sign.
+
+    Parameters
+    ----------
+    cost : callable
+        As of `boundary`.
+    start : float
+        Where the boundary is thought to be.
+    admissible_end, inadmissible_end : float
+        How far to look.
+    whole : bool
+        Whether values are whole numbers.
+
+    Returns
+    -------
+    admissible, inadmissible : float or None
+        None where there is none as far as that end.
+    """
+    value, good = start, cost(start) <= 0
+    end = inadmissible_end if good else admissible_end
+    width = 1e-4
+    while value != end:
+        last, value = value, _stepped(value, end, width, whole)
+        if (cost(value) <= 0) is not good:
+            return (last, value) if good else (value, last)
+        width *= 4
+    return (value, None) if good else (None, value)
+
+
+def _stepped(value: float, end: float, width: float, whole: bool) -> float:
+    """Return the value one step nearer to the end, by a relative width."""
+    up = end > value
+    there = value * math.exp(width if up else -width)
+    if whole:
+        there = max(math.ceil(there), value + 1) if up else min(math.floor(there), value - 1)
+    return min(there, end) if up else max(there, end)
 
 
 def _clipped(cost: float) -> float:

@@ -33,6 +33,14 @@ else:  # older versions of click know no type of what is converted
 
 __all__ = ["main"]
 
+_DRAWN: Final = {
+    "poisson": "each example independently, in every step",
+    "full_batch": "all examples in every step",
+    "fixed_order": "fixed batches in turn, no amplification",
+    "without_replacement": "batches of fixed size, drawn afresh for every step",
+    "balls_in_bins": "each example in one random batch of every epoch",
+    "shuffled": "batches of data shuffled in every epoch, no amplification",
+}
 _HELP: Final = {
     "dataset_size": "Number of examples: 60000, 9.6e9.",
     "batch_size": "Expected number of examples in a step.",
@@ -42,8 +50,8 @@ _HELP: Final = {
     "noise_multiplier": "Standard deviation of the noise over the clipping norm.",
     "clip_norm": "Largest norm of one example's gradient.",
     "delta": "Probability that epsilon leaves out.",
-    "sampler": f"How batches are drawn: {', '.join(SAMPLERS)}.",
-    "max_batch_size": "A cap on the batch (not accounted yet).",
+    "sampler": "How batches are drawn. " + " ".join(f"{s}: {_DRAWN[s]}." for s in SAMPLERS),
+    "max_batch_size": "A cap on the batch: larger ones are cut at random (with poisson only).",
     "neighboring_relation": f"Which data sets are neighbours: {', '.join(NEIGHBORING_RELATIONS)}.",
     "unit": "What one row of the data set is.",
     "group_size": "How many rows are protected together.",

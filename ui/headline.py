@@ -53,6 +53,9 @@ def _facts(found: Outlook, solve: str) -> list[tuple[str, str, str]]:
                 "The chance that one example takes part in one step.",
             )
         )
+    if plan.max_batch_size is not None:
+        why = "Larger batches are cut to this many examples, at random; this costs privacy."
+        facts.append(("Cap on the batch", grouped(plan.max_batch_size), why))
     if plan.batch_size is not None:
         facts.append(
             (
@@ -87,6 +90,8 @@ def meaning(found: Outlook) -> str:
 
 def _certificate(found: Outlook) -> str:
     bracket = f"Certified: {found.lower!r} ≤ ε ≤ {found.upper!r}"
+    if not found.plan.loss.exact:
+        return f"{bracket}. An upper bound: no exact value is known for this sampling."
     if not found.tight:
         return f"{bracket}. The bracket holds but is wider than usual here."
     return f"{bracket}."

@@ -56,7 +56,10 @@ HELP: Final[Mapping[str, str]] = MappingProxyType(
         "sampler": "How a step chooses its examples. **Poisson**: each one independently, by the "
         "toss of a coin: the sampling that makes runs cheap. **Shuffled or in order**: passes over "
         "the data, as most data loaders do it; no cheaper bound is proved that holds in general. "
-        "**Full batch**: every example in every step.",
+        "**Full batch**: every example in every step. **Fixed size**: every step draws as many "
+        "examples, afresh from all of them. **Balls in bins**: in every epoch each example falls "
+        "into one of the batches, by chance. **Shuffled afresh**: a new order in every epoch, cut "
+        "into batches; what is proved to be lost at least is shown as well.",
         "neighboring_relation": "Which two data sets the guarantee makes hard to tell apart: with "
         "and without one example, or with one example zeroed out or replaced by another.",
         "unit": "What one row of the data set is: an example, a document, a user. It is what the "
@@ -74,6 +77,9 @@ SAID: Final[Mapping[str, str]] = MappingProxyType(
         "poisson": "Poisson sampling",
         "fixed_order": "Shuffled or in order, pass by pass",
         "full_batch": "Full batch",
+        "without_replacement": "Fixed size, without replacement",
+        "balls_in_bins": "Balls in bins (random allocation)",
+        "shuffled": "Shuffled afresh in every epoch",
         "add_or_remove_one": "Add or remove one",
         "replace_special": "Zero out one",
         "replace_one": "Replace one by another",

@@ -118,7 +118,17 @@ def test_words_come_from_a_list(name, value):
 
 @pytest.mark.parametrize(
     ("value", "instead"),
-    [("shuffle", "fixed_order"), ("shuffled", "understates"), ("none", "full_batch")],
+    [
+        ("shuffle", "called 'shuffled'"),
+        ("shuffling", "understates"),
+        ("none", "full_batch"),
+        ("sampled without replacement", "called 'without_replacement'"),
+        ("with_replacement", "so use 'without_replacement'"),
+        ("uniform", "'without_replacement'"),
+        ("random allocation", "called 'balls_in_bins'"),
+        ("balls and bins", "called 'balls_in_bins'"),
+        ("truncated_poisson", "'poisson' with max_batch_size"),
+    ],
 )
 def test_a_sampler_that_is_not_on_offer_says_what_to_use(value, instead):
     assert instead in str(refused("sampler", value))
@@ -142,8 +152,9 @@ def test_neighboring_relations_of_dp_accounting_are_understood(relation):
     assert Plan(neighboring_relation=relation).neighboring_relation == relation.name.lower()
 
 
-def test_a_cap_on_the_batch_is_refused_with_a_reason():
-    assert "not accounted yet" in str(refused("max_batch_size", 1024))
+@pytest.mark.parametrize("cap", [0, -1, 0.5, True, "16", float("nan")])
+def test_a_cap_on_the_batch_is_a_count(cap):
+    refused("max_batch_size", cap)
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,6 @@ def test_of_two_that_agree_one_is_stored():
         ({"group_size": 101}, "group_size", "at most 100"),
         ({"dataset_size": 10**15, "batch_size": 1, "epochs": 2}, "epochs", "steps"),
         ({"sampling_probability": 1e-15, "epochs": 2}, "epochs", "steps"),
-        ({"neighboring_relation": "replace_one"}, "neighboring_relation", "not accounted yet"),
         ({"sampler": "fixed_order"}, "neighboring_relation", "replace_special"),
         (
             {
