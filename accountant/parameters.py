@@ -206,6 +206,21 @@ def binomial_weights(k: int, q: float) -> tuple[float, ...]:
     return (max(0.0, float(none)), *some)
 
 
+def hypergeometric_weights(size: int, group: int, batch: int) -> tuple[float, ...]:
+    """The probabilities that a batch drawn without replacement holds 0, 1, ... of a group.
+
+    Rounded as those of ``binomial_weights``.
+    """
+    total = math.comb(size, group)
+    exact = [
+        Fraction(math.comb(batch, x) * math.comb(size - batch, group - x), total)
+        for x in range(1, min(group, batch) + 1)
+    ]
+    some = [_rounded_up(p) for p in exact]
+    none = 1 - sum(map(Fraction, some))
+    return (max(0.0, float(none)), *some)
+
+
 def _rounded_up(value: Fraction) -> float:
     nearest = float(value)
     return nearest if Fraction(nearest) >= value else math.nextafter(nearest, math.inf)

@@ -9,7 +9,7 @@ from dp_accounting import dp_event
 from dp_accounting.privacy_accountant import NeighboringRelation
 
 from accountant import events
-from accountant.dominating_pairs.poisson import merged_gaussians
+from accountant.dominating_pairs.poisson import merged_gaussians, refuse_sampled
 from accountant.dominating_pairs.registry import rule, terms
 from accountant.errors import UnsupportedEventError
 from accountant.losses.atoms import Atoms
@@ -62,6 +62,7 @@ def _allocation(event: events.RandomAllocationDpEvent, relation: NeighboringRela
         *ONE_RECORD,
         why="no theorem covers a record that changes at a place that is hidden",
     )
+    refuse_sampled(event.event, "random allocation")
     found = terms(event.event, relation)
     if selections == 0 or found.is_empty or found.non_private:
         return found if selections else Terms()
@@ -123,6 +124,7 @@ def _shuffled(event: events.ShuffledDpEvent, relation: NeighboringRelation) -> T
         REPLACE,
         why="a record that is added moves the others to other batches; zero it out in its place",
     )
+    refuse_sampled(event.event, "shuffling")
     found = terms(event.event, relation)
     if steps == 1 or found.is_empty or found.non_private:
         return found

@@ -146,6 +146,7 @@ def _with_replacement(
         return Terms()
     if whole.non_private:
         return Terms(non_private=True)
+    refuse_sampled(event.event, "sampling with replacement")
     apart = terms(event.event, REPLACE)
     # replace-one noise was halved
     if apart.only_gaussians():

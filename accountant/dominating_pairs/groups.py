@@ -13,14 +13,16 @@ from accountant.dominating_pairs.mechanisms import (
     gaussian_terms,
     mixture_terms,
 )
-from accountant.dominating_pairs.poisson import merged_gaussians, times
+from accountant.dominating_pairs.poisson import merged_gaussians, refuse_sampled, times
 from accountant.dominating_pairs.registry import rule, terms
 from accountant.errors import UnsupportedEventError
 from accountant.losses.location import LocationPair
 from accountant.parameters import (
+    ADD_OR_REMOVE,
     REPLACE,
     binomial_weights,
     divided_down,
+    hypergeometric_weights,
     noise,
     nonnegative,
     probability,
@@ -69,6 +71,8 @@ def _of_group(event: dp_event.DpEvent, k: int, relation: NeighboringRelation) ->
             found = _approximate_group(event, k, relation)
         case dp_event.PoissonSampledDpEvent():
             found = _poisson_group(event, k, relation)
+        case dp_event.SampledWithoutReplacementDpEvent() if relation is ADD_OR_REMOVE:
+            found = _fixed_size_group(event, k)
         case _:
             raise UnsupportedEventError(
                 f"no proven loss of {type(event).__name__} for a group of {k} records that enter "
@@ -113,6 +117,7 @@ def _poisson_group(
         )
     if k > 1000:
         raise UnsupportedEventError(f"group_size must be at most 1000 under sampling, got {k}")
+    refuse_sampled(inner, "Poisson sampling")
     found = terms(inner, relation)
     if found.is_empty or found.non_private:
         return found
@@ -130,3 +135,34 @@ def _poisson_group(
         f"Poisson sampling for a group of {k} records is supported of Gaussian releases, or of one "
         f"Laplace release; got {short(inner)}"
     )
+
+
+def _fixed_size_group(event: dp_event.SampledWithoutReplacementDpEvent, k: int) -> Terms:
+    """A batch of b holds x members with a hypergeometric chance; x other records make room.
+
+    Given the batch of the others, the sum moves by a vector of norm at most 2x (docs/pairs.md).
+    The data set with the group has ``source_dataset_size`` records.
+    """
+    size = whole_count(event.source_dataset_size, "source_dataset_size", 1)
+    batch = whole_count(event.sample_size, "sample_size")
+    if batch > size or k > min(size, 1000):
+        raise ValueError(
+            "sample_size and the group's size must be at most source_dataset_size (the group at "
+            f"most 1000), got {batch} and {k} of {size}"
+        )
+    refuse_sampled(event.event, "sampling without replacement")
+    found = terms(event.event, ADD_OR_REMOVE)
+    if found.is_empty or found.non_private or batch == 0:
+        return Terms() if batch == 0 else found
+    if not found.only_gaussians():
+        raise UnsupportedEventError(
+            f"batches of fixed size for a group of {k} records are supported of Gaussian releases; "
+            f"got {short(event.event)}"
+        )
+    if batch > size - k:
+        # too few others for a batch: no pair of batches to compare
+        raise UnsupportedEventError(
+            f"a batch of {batch} without the group needs as many other records; got {size - k}"
+        )
+    weights = enumerate(hypergeometric_weights(size, k, batch))
+    return mixture_terms(merged_gaussians(found), {2.0 * x: p for x, p in weights if p > 0.0})

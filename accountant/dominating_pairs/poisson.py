@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from fractions import Fraction
 
+import numpy as np
 from dp_accounting import dp_event
 from dp_accounting.privacy_accountant import NeighboringRelation
 from scipy import stats
@@ -24,7 +25,7 @@ from accountant.errors import UnsupportedEventError
 from accountant.loss import loss_of_terms
 from accountant.losses.atoms import Atoms, atoms_of
 from accountant.losses.bounded_range import BoundedRangePair
-from accountant.losses.compound import SymmetricPair, UnionPair
+from accountant.losses.compound import SymmetricPair, UnionPair, facing
 from accountant.losses.gaussian import GaussianMixture, poisson_gaussian
 from accountant.losses.location import LocationPair, Noise
 from accountant.losses.pair import DominatingPair, MixturePair
@@ -142,13 +143,20 @@ def poisson_of_one(found: Terms, q: float) -> Terms | None:
 
 def _poisson_of_black_box(found: Terms, q: float) -> Terms | None:
     """An (epsilon, delta) mechanism: its clear part and its pair are one pair."""
-    inner, delta = next(iter(found.pairs)), next(iter(found.clear))
-    if not isinstance(inner, Atoms):
-        return None
-    joint = Atoms(
-        inner.losses, inner.p * (1.0 - delta), delta, delta, inner.error, inner.loss_error
-    )
-    return Terms(pairs=Counter({joint.poisson(q): 1}))
+    joint = _joint(found)
+    return Terms(pairs=Counter({joint.poisson(q): 1})) if isinstance(joint, Atoms) else None
+
+
+def _joint(found: Terms) -> DominatingPair | None:
+    """One release as one pair: what may go out in the clear is a part of it."""
+    if found.count() == sum(found.pairs.values()) == 1:
+        return facing(next(iter(found.pairs)), False)
+    if found.clear and found.count() == 2 and sum(found.pairs.values()) == 1:
+        inner, delta = next(iter(found.pairs)), next(iter(found.clear))
+        if isinstance(inner, Atoms):
+            p = inner.p * (1.0 - delta)
+            return Atoms(inner.losses, p, delta, delta, inner.error, inner.loss_error)
+    return None
 
 
 def shifted_pair(noise_name: Noise, scale: float, shift: float, q: float) -> LocationPair:
@@ -166,6 +174,7 @@ def _poisson_replace_one(inner: dp_event.DpEvent, q: float) -> Terms:
         return found
     if found.non_private:
         return Terms(non_private=True)
+    refuse_sampled(inner, "Poisson sampling")
     if isinstance(inner, events.SparsifiedGaussianDpEvent):
         return of_curve(ReplaceOne(_sampled_sparsified(inner, q)))
     rows: Terms | list[Floats] | None = None
@@ -188,7 +197,11 @@ def _poisson_replace_one(inner: dp_event.DpEvent, q: float) -> Terms:
         noise_name, scale = "laplace", 2.0 * next(iter(found.laplaces))
     else:
         # of anything else the replace-one loss alone says little: joint convexity
-        refuse_sampled(inner, "Poisson sampling")
+        whole = _joint(found.without_floor())
+        if whole is not None:
+            unseen = Atoms(np.array([0.0]), np.array([1.0]))
+            mixed = UnionPair((1.0 - q, q), (unseen, whole))
+            return Terms(pairs=Counter({mixed: 1}), floor=Terms())
         return of_curve(PoissonSampledReplaceOne(loss_of_terms(found, REPLACE), q))
     weights = (0.0, 1.0 - q, q)
     pair = LocationPair(noise_name, scale, (-1.0, 0.0, 1.0), weights, weights[::-1])
@@ -223,7 +236,14 @@ def leaves(event: dp_event.DpEvent) -> list[dp_event.DpEvent]:
     """The releases that a composition is made of."""
     if isinstance(event, dp_event.ComposedDpEvent):
         return [leaf for part in event.events for leaf in leaves(part)]
-    if isinstance(event, (dp_event.SelfComposedDpEvent, dp_event.RepeatAndSelectDpEvent)):
+    if isinstance(
+        event,
+        (
+            dp_event.SelfComposedDpEvent,
+            dp_event.RepeatAndSelectDpEvent,
+            dp_event.PoissonSampledDpEvent,
+        ),
+    ):
         return leaves(event.event)
     return [event]
 
