@@ -184,7 +184,7 @@ _KEPT = {
 
 
 def _shuffled(plan: "Plan", lower: float) -> str:
-    sentence = "No amplification by shuffling is claimed, because no bound that has it is proved"
+    sentence = "No amplification by shuffling is claimed, because no tight bound with it is known"
     if not lower > 0:
         return f"{sentence}; how much less than stated the run may cost is not known either."
     least = Context(prec=4, rounding=ROUND_FLOOR).create_decimal(Decimal(lower))
