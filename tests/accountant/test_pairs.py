@@ -178,6 +178,7 @@ CASES = {
     "hull of union": symmetric(union((0.9, 0.1), poisson(1.0, 0.2, 2.0), poisson(1.0, 0.2, 4.0))),
     "range": bounded(0.7),
     "wide range": bounded(40.0),
+    "wide sampled range": bounded(29.0, 0.3),
     "sampled range": bounded(3.0, 1e-6),
     "added range": bounded(10.0, 0.01, add=True),
     "hardly sampled range": bounded(2.0, 1e-9, add=True),
