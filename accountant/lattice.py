@@ -45,6 +45,8 @@ SIZE = 1 << 19
 MOST_COPIES = 100_000
 # Largest number of releases times mesh width.
 MOST_STRETCH = 2.0
+# Cells of one release before they are folded: what memory holds.
+MOST_CELLS = 1 << 24
 # Above what is lost where untilting underflows (section 5).
 UNDERFLOW = 1e-270
 
@@ -116,6 +118,8 @@ class Lattice:
         """P - Q and Q of "some loss exceeds the cut" (section 2)."""
         stay_q = rise = gap = gap_error = q = q_error = 0.0
         for c, n in cells:
+            if c.cut_q + c.cut_gap >= 1.0:
+                raise LatticeError("a release exceeds the scale of epsilon at once")
             stay_q += n * math.log1p(-c.cut_q)
             rise += n * math.log1p(-c.cut_gap / (1.0 - c.cut_q))
             gap += n * c.cut_gap
@@ -298,8 +302,10 @@ def _cells(pair: DominatingPair, h: float, start: float, last: int) -> Cells:
     largest, smallest = pair.largest_loss, -pair.swapped.largest_loss
     if math.isfinite(largest):
         last = min(last, math.floor(largest / h) + 2)
-    first = math.floor(max(start, smallest) / h)
-    return pair.cells(h, min(first, last - 1), last)
+    first = min(math.floor(max(start, smallest) / h), last - 1)
+    if last - first > MOST_CELLS:
+        raise LatticeError("the losses reach too far for this mesh")
+    return pair.cells(h, first, last)
 
 
 def _short(x: float) -> float:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import cached_property
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from accountant.losses.compound import DirectedPair, facing
 from accountant.losses.gaussian import GaussianMixture
 from accountant.losses.pair import DominatingPair
 from accountant.losses.renyi import RenyiCurve
-from accountant.parameters import whole_count
+from accountant.parameters import short, whole_count
 from accountant.queries import Query
 from accountant.terms import Terms
 
@@ -177,7 +179,7 @@ class PrivacyLoss:
         """
         rates = _numbers(fpr, "fpr")
         if not np.all((rates >= 0.0) & (rates <= 1.0)):
-            raise ValueError(f"fpr must be within [0, 1], got {fpr!r}")
+            raise ValueError(f"fpr must be within [0, 1], got {short(fpr)}")
         result = _query(self, direction, None).fnr(rates.ravel()).reshape(rates.shape)
         return result if result.ndim else float(result)
 
@@ -193,7 +195,7 @@ class PrivacyLoss:
         """
         orders = _numbers(alpha, "alpha")
         if not np.all((orders > 1.0) & np.isfinite(orders)):
-            raise ValueError(f"alpha must be finite and above 1, got {alpha!r}")
+            raise ValueError(f"alpha must be finite and above 1, got {short(alpha)}")
         result = _query(self, direction, None).renyi(orders.ravel()).reshape(orders.shape)
         return result if result.ndim else float(result)
 
@@ -265,25 +267,30 @@ def loss_of_terms(total: Terms, relation: NeighboringRelation) -> PrivacyLoss:
 
 
 def _query(loss: PrivacyLoss, direction: Direction | None, rtol: float | None) -> Query:
+    if direction is not None and not isinstance(direction, str):
+        raise ValueError(f'direction must be "add", "remove" or None, got {short(direction)}')
+    loss.directed(direction)
     if rtol is None:
         return Query(loss, direction)
-    if not 1e-9 <= rtol <= 1.0:
-        raise ValueError(f"rtol must be within [1e-9, 1], or None, got {rtol!r}")
+    if not isinstance(rtol, (float, int, np.floating)) or not 1e-9 <= rtol <= 1.0:
+        raise ValueError(f"rtol must be within [1e-9, 1], or None, got {short(rtol)}")
     return Query(loss, direction, float(rtol))
 
 
 def _numbers(values: Any, name: str) -> npt.NDArray[np.float64]:
     """A number or an array of numbers, as an array."""
-    if not isinstance(values, (bool, str)) and values is not None:
-        try:
-            array = np.asarray(values)
-            if array.dtype.kind in "fiu":
+    try:
+        array = np.asarray(values)
+        real = array.dtype.kind in "fiu" or (
+            array.dtype.kind == "O"
+            and all(isinstance(v, (Real, Decimal)) and not isinstance(v, bool) for v in array.flat)
+        )
+        if real:
+            with np.errstate(over="raise"):
                 return array.astype(np.float64)
-            if array.dtype.kind == "O":
-                return array.astype(np.float64)
-        except (TypeError, ValueError, OverflowError):
-            pass
-    raise ValueError(f"{name} must be a number or an array of numbers, got {values!r}")
+    except (TypeError, ValueError, ArithmeticError):
+        pass
+    raise ValueError(f"{name} must be a number or an array of numbers, got {short(values)}")
 
 
 def _collect(found: list[Bracket], shape: tuple[int, ...]) -> Bounds:

@@ -8,6 +8,7 @@ from dp_accounting.privacy_accountant import NeighboringRelation
 from accountant.composition import Direction
 from accountant.dominating_pairs import terms
 from accountant.loss import PrivacyLoss, loss_of_terms
+from accountant.parameters import check_nesting
 
 __all__ = ["Direction", "PrivacyLoss", "privacy_loss"]
 
@@ -43,4 +44,5 @@ def privacy_loss(
         raise ValueError(
             f"neighboring_relation must be a NeighboringRelation, got {neighboring_relation!r}"
         )
+    check_nesting(event)
     return loss_of_terms(terms(event, neighboring_relation), neighboring_relation)

@@ -93,8 +93,8 @@ class Query:
         if self.loss.floor is not None:
             floor = replace(self, loss=self.loss.floor)
             return _span(floor.epsilon(delta).lower, self._upper_epsilon(low, chosen), self.rtol)
-        if low == high:
-            return self._rest_epsilon(low, chosen)
+        if not self.loss.clear:
+            return self._rest_epsilon(delta, chosen)
         if high < 0.0:
             return Bracket(math.inf, math.inf, True)
         lower = self._rest_epsilon(high, chosen)
@@ -246,6 +246,8 @@ class Query:
         best[rates == 0.0] = max(0.0, 1.0 - self.delta(math.inf).upper)
         for direction in directions if self.direction is None else (self.direction,):
             other: Direction = "add" if direction == "remove" else "remove"
+            if not inside.any():
+                break
             lines = Sandwich(self._side(direction), self._side(other))
             lines.refine(rates[inside])
             best[inside] = np.minimum(best[inside], lines.lower(rates[inside]))

@@ -87,7 +87,7 @@ class Side:
             self._rung *= LADDER
             if found > min(LARGEST_EPSILON, self.largest):
                 self._rung = 0.0
-            elif found > self._last:
+            elif math.exp(found) > math.exp(self._last):
                 low, high = math.exp(self._last), math.exp(found)
                 before = self.upper[np.searchsorted(self.epsilons, self._last)]
                 self.ask(np.array([found]))

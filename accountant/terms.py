@@ -9,6 +9,7 @@ from accountant.losses.compound import DirectedPair
 from accountant.losses.gaussian import GaussianMixture
 from accountant.losses.pair import DominatingPair
 from accountant.losses.renyi import RenyiCurve
+from accountant.parameters import LARGEST_COUNT, short
 
 
 @dataclass
@@ -46,7 +47,13 @@ class Terms:
             self.floor = floor
         for mine, theirs in zip(self._counters(), other._counters(), strict=True):
             for part, n in theirs.items():
-                mine[part] += n * count
+                total = mine[part] + n * count
+                if total > LARGEST_COUNT:
+                    raise ValueError(
+                        "one release may be repeated at most 2^53 times, so that the count is "
+                        f"exact as a double; the counts of this composition give {short(total)}"
+                    )
+                mine[part] = total
         self.non_private = self.non_private or other.non_private
 
     def attained(self) -> Terms:

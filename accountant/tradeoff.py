@@ -237,7 +237,7 @@ class _Side:
             grid, values = np.append(grid, more), np.append(values, found)
         keep = np.isfinite(values)
         grid, values = grid[keep], values[keep]
-        if not len(grid):
+        if len(grid) < 2:
             return [np.zeros(targets.shape)]
         # decreasing in epsilon; the running minimum removes rounding's ripples
         values = np.minimum.accumulate(values)

@@ -22,6 +22,7 @@ from accountant.parameters import (
     REPLACE,
     binomial_weights,
     divided_down,
+    event_list,
     hypergeometric_weights,
     noise,
     nonnegative,
@@ -43,7 +44,7 @@ def _of_group(event: dp_event.DpEvent, k: int, relation: NeighboringRelation) ->
     found = Terms()
     match event:
         case dp_event.ComposedDpEvent():
-            for part in event.events:
+            for part in event_list(event.events, "events"):
                 found.add(_of_group(part, k, relation))
         case dp_event.SelfComposedDpEvent():
             count = whole_count(event.count, "count")
@@ -74,6 +75,8 @@ def _of_group(event: dp_event.DpEvent, k: int, relation: NeighboringRelation) ->
         case dp_event.SampledWithoutReplacementDpEvent() if relation is ADD_OR_REMOVE:
             found = _fixed_size_group(event, k)
         case _:
+            # refuses what no event may hold
+            terms(event, relation)
             raise UnsupportedEventError(
                 f"no proven loss of {type(event).__name__} for a group of {k} records that enter "
                 "or leave together; use group_size=1, or a mechanism without sampling"

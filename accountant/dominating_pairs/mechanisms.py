@@ -24,6 +24,7 @@ from accountant.parameters import (
     REPLACE,
     ZERO_OUT,
     as_float_array,
+    event_list,
     noise,
     nonnegative,
     probability,
@@ -52,10 +53,8 @@ def _non_private(event: dp_event.NonPrivateDpEvent, relation: NeighboringRelatio
 
 @rule(dp_event.ComposedDpEvent)
 def _composed(event: dp_event.ComposedDpEvent, relation: NeighboringRelation) -> Terms:
-    if isinstance(event.events, (str, bytes)) or not hasattr(event.events, "__iter__"):
-        raise ValueError(f"events must be a sequence of DpEvents, got {short(event.events)}")
     total = Terms()
-    for part in event.events:
+    for part in event_list(event.events, "events"):
         total.add(terms(part, relation))
     return total
 
@@ -254,6 +253,10 @@ def _renyi(event: events.RenyiDpEvent, relation: NeighboringRelation) -> Terms:
     """Points of a curve."""
     orders = as_float_array(event.orders, "orders")
     known = as_float_array(event.divergences, "divergences")
+    if orders.shape != known.shape:
+        raise ValueError(
+            f"orders and divergences must be of one length, got {orders.size} and {known.size}"
+        )
     return of_curve(Tabulated(tuple(orders.tolist()), tuple(known.tolist())))
 
 
@@ -327,7 +330,8 @@ def _single_epoch_tree(
     _require_places(event, relation)
     sigma = noise(event.noise_multiplier, "noise_multiplier")
     counts = event.step_counts
-    listed = [counts] if isinstance(counts, (int, np.integer)) else list(counts)
+    listed = counts.tolist() if isinstance(counts, np.ndarray) else counts
+    listed = listed if isinstance(listed, (list, tuple)) else [listed]
     steps = [whole_count(count, "step_counts") for count in listed]
     if not any(steps):
         return Terms()

@@ -14,9 +14,6 @@ from accountant.terms import Terms
 Rule = Callable[[Any, NeighboringRelation], Terms]
 _RULES: dict[type[dp_event.DpEvent], Rule] = {}
 
-# How deeply events may be nested: far more than any real run, far less than Python's stack.
-DEEPEST = 60
-
 
 def rule(event_class: type[dp_event.DpEvent]) -> Callable[[Rule], Rule]:
     """Register the dominating pair of an event class."""
@@ -53,17 +50,4 @@ def terms(event: dp_event.DpEvent, relation: NeighboringRelation) -> Terms:
             f"{type(event).__name__} has no proven privacy loss here; supported are "
             + ", ".join(supported_events())
         )
-    _check_depth(event)
     return found(event, relation)
-
-
-def _check_depth(event: dp_event.DpEvent) -> None:
-    """Refuse nesting that would exhaust the stack, one level per call."""
-    depth, inner = 0, event
-    while isinstance(inner, dp_event.DpEvent):
-        depth += 1
-        if depth > DEEPEST:
-            raise ValueError(
-                f"events may be nested at most {DEEPEST} deep; flatten the composition"
-            )
-        inner = getattr(inner, "event", None)
