@@ -37,11 +37,6 @@ class Certificate:
     upper: tuple[float, ...]
     tight: bool = True
 
-    @property
-    def two_sided(self) -> bool:
-        """Whether something is proved from below."""
-        return min(self.lower) > 0.0
-
 
 @dataclass(frozen=True)
 class Verdict:

@@ -43,7 +43,7 @@ def test_known_values_are_within_the_certificates(task: CompositionTask) -> None
     # As many digits as are on record.
     slack = 5e-8 if task.name == "sampled Laplace" else 1e-14 * task.known
     assert certificate.lower[0] - slack <= task.known <= certificate.upper[0] + slack
-    assert certificate.two_sided
+    assert certificate.tight
     assert certificate.upper[0] <= certificate.lower[0] * (1.0 + 1e-6)
 
 
