@@ -118,6 +118,8 @@ class Line:
 
     def _aliases_vanish(self, composition: Composition, epsilon: float, log_delta: float) -> bool:
         """Find a Chernoff exponent that bounds the aliases above epsilon by the aim."""
+        if not self.step > 0.0:
+            raise ContourError("the step underflows")
         ahead = epsilon + 2.0 * math.pi / self.step
         if ahead >= composition.largest_loss:
             self._alias_theta, self._alias_k = math.inf, 0.0

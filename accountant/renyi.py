@@ -97,7 +97,8 @@ def delta_from_renyi(
         # the penalty at log_delta = 0 is that of delta = 1
         exponent = divergences + _penalty(at, 0.0, conversion)
         slack = 4.0 * ULP * (np.abs(exponent) + target)
-        return np.where(divergences == 0.0, -math.inf, (at - 1.0) * (exponent - target + slack))
+        with np.errstate(over="ignore"):
+            return np.where(divergences == 0.0, -math.inf, (at - 1.0) * (exponent - target + slack))
 
     best = _least(log_deltas, curve, orders)
     found = Conversion(1.0, best.order)

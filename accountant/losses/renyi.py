@@ -21,6 +21,8 @@ import numpy.typing as npt
 from accountant.renyi import delta_from_renyi, minimise
 
 ULP = 2.0**-52
+# Beyond it the products of orders and divergences are no doubles, and say nothing more.
+LARGEST_ORDER = 1e12
 Floats = npt.NDArray[np.float64]
 
 # Orders at which a curve is asked for many deltas at once.
@@ -90,7 +92,8 @@ class ZeroConcentrated(RenyiCurve):
 
     def divergences(self, orders: Floats) -> Floats:
         """See :class:`RenyiCurve`."""
-        return (self.xi + self.rho * orders) * (1.0 + 2.0 * ULP)
+        with np.errstate(over="ignore"):  # infinity is what it says
+            return (self.xi + self.rho * orders) * (1.0 + 2.0 * ULP)
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ class Tabulated(RenyiCurve):
     Parameters
     ----------
     orders
-        Increasing, finite, each above 1.
+        Increasing, each above 1 and at most 1e12.
     known
         RDP at each order, >= 0; infinity allowed.
 
@@ -147,8 +150,10 @@ class Tabulated(RenyiCurve):
             raise ValueError(
                 f"orders and known must be of one length, at least 1; got {a.size} and {d.size}"
             )
-        if not np.all((a > 1.0) & np.isfinite(a)) or not np.all(np.diff(a) > 0.0):
-            raise ValueError(f"orders must be finite, above 1 and increasing, got {self.orders!r}")
+        if not np.all((a > 1.0) & (a <= LARGEST_ORDER)) or not np.all(np.diff(a) > 0.0):
+            raise ValueError(
+                f"orders must be above 1, at most 1e12 and increasing, got {self.orders!r}"
+            )
         if not np.all(d >= 0.0):
             raise ValueError(f"divergences must be >= 0, got {self.known!r}")
         object.__setattr__(self, "orders", tuple(a.tolist()))
