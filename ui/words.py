@@ -26,6 +26,7 @@ LABELS: Final[Mapping[str, str]] = MappingProxyType(
         "group_size": "Group size",
         "clip_norm": "Clipping norm",
         "release": "What is released",
+        "max_batch_size": "Cap on the batch",
     }
 )
 
@@ -69,6 +70,9 @@ HELP: Final[Mapping[str, str]] = MappingProxyType(
         "clip_norm": "The largest norm that one example's gradient may have. ε does not depend on "
         "it; the noise that you add does.",
         "release": "What leaves the run. ε covers every noisy update in any case.",
+        "max_batch_size": "For Poisson sampling only: a larger batch is cut to this many of its "
+        "examples, chosen at random. That costs, unless the cap is well above the mean; processing "
+        "a batch in several passes needs no cap.",
     }
 )
 

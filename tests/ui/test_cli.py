@@ -19,7 +19,7 @@ from hypothesis import given
 from accountant import Bounds
 from accountant.statement import DETAILS, statement
 from mechanisms import Plan
-from mechanisms.plan_fields import FIELDS
+from mechanisms.plan_fields import FIELDS, SAMPLERS
 from tests.mechanisms.plans import complete_plans
 from ui.cli import main
 from ui.plan_files import read_plan, write_text
@@ -239,6 +239,37 @@ def test_every_plan_can_be_typed(plan):
     ]
     context = main.commands["delta"].make_context("delta", [*words, "--epsilon", "1"])
     assert Plan(**{name: context.params[name] for name in FIELDS}) == plan
+
+
+# -- samplers --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "changes"),
+    [
+        ("--max-batch-size 16", {"max_batch_size": 16}),
+        ("--sampler without_replacement", {"sampler": "without_replacement"}),
+        ("--sampler balls_in_bins", {"sampler": "balls_in_bins"}),
+        (
+            "--sampler shuffled --neighboring-relation replace_one",
+            {"sampler": "shuffled", "neighboring_relation": "replace_one"},
+        ),
+        ("--neighboring-relation replace_one", {"neighboring_relation": "replace_one"}),
+    ],
+)
+def test_every_sampler_has_the_librarys_number(words, changes):
+    small = "--dataset-size 1000 --batch-size 10 --epochs 1 --noise-multiplier 2 --delta 1e-5"
+    plan = Plan(dataset_size=1_000, batch_size=10, epochs=1, noise_multiplier=2, delta=1e-5)
+    plan = plan.replace(**changes)
+    found = answer("epsilon", *small.split(), *words.split())
+    assert found["epsilon"]["upper"] == plan.epsilon
+    assert found["plan_hash"] == plan.hash
+
+
+def test_help_says_in_one_sentence_what_each_sampler_does():
+    text = " ".join(said("epsilon", "--help").split())
+    for name in SAMPLERS:
+        assert re.search(rf"{name}: [a-z, ]+\.", text)
 
 
 # -- errors ----------------------------------------------------------------------------------------

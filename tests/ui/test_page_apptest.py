@@ -264,6 +264,14 @@ def test_markup_in_a_link_stays_text():
     assert r"\<b\>\*x\*\</b\>" in text
 
 
+def test_an_upper_bound_is_called_one():
+    link = {"sampler": "shuffled", "neighboring_relation": "replace_special", "epochs": "3"}
+    page = run(**to_link(EXAMPLE.with_(**link)))
+    assert any("Certified" in c.value and "An upper bound" in c.value for c in page.caption)
+    page = run(**to_link(EXAMPLE))
+    assert not any("upper bound" in c.value for c in page.caption)
+
+
 # -- extremes --------------------------------------------------------------------------------------
 
 
@@ -282,6 +290,11 @@ def test_markup_in_a_link_stays_text():
         {"dataset_size": "", "batch_in": "sampling_probability", "sampling_probability": "0.01"},
         {"sampler": "fixed_order", "solve": "batch_size"},
         {"sampler": "full_batch", "solve": "batch_size"},
+        {"sampler": "without_replacement", "epochs": "1"},
+        {"sampler": "without_replacement", "sampling_probability": "0.1", "batch_in": "batch_size"},
+        {"sampler": "balls_in_bins", "epochs": "1.5"},
+        {"sampler": "shuffled", "neighboring_relation": "replace_special", "epochs": "3"},
+        {"sampler": "shuffled", "neighboring_relation": "add_or_remove_one"},
     ],
 )
 def test_extremes_get_an_answer_or_a_sentence(changes):
