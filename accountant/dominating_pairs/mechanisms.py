@@ -53,9 +53,17 @@ def _non_private(event: dp_event.NonPrivateDpEvent, relation: NeighboringRelatio
 
 @rule(dp_event.ComposedDpEvent)
 def _composed(event: dp_event.ComposedDpEvent, relation: NeighboringRelation) -> Terms:
-    total = Terms()
+    # a log of many steps lists few different ones; not by equality, to which True is 1
+    known: dict[str, Terms] = {}
+    counts: Counter[str] = Counter()
     for part in event_list(event.events, "events"):
-        total.add(terms(part, relation))
+        key = repr(part)
+        if key not in known:
+            known[key] = terms(part, relation)
+        counts[key] += 1
+    total = Terms()
+    for key, count in counts.items():
+        total.add(known[key], count)
     return total
 
 
