@@ -93,7 +93,8 @@ class Lattice:
         while count < size:
             h = scales.width / count
             spread = copies * h * h * (1.0 + scales.slope) / 8.0
-            if spread <= wish * max(epsilon, 0.1 / scales.slope):
+            resolved = 2 * copies < count and copies * h <= MOST_STRETCH
+            if resolved and spread <= wish * max(epsilon, 0.1 / scales.slope):
                 break
             count *= 2
         if 2 * copies >= count:
@@ -130,6 +131,12 @@ class Lattice:
         self._jump_q = -math.expm1(stay_q)
         self._jump_gap_error = 1.01 * (gap_error + gap * q_error) + 64.0 * ULP * self._jump_gap
         self._jump_q_error = 1.01 * q_error + 64.0 * ULP * self._jump_q
+        # Q-mass without P-mass never returns; it may be a part of Q(J)
+        never = math.fsum(
+            n * math.log1p(-min(pair.swapped.escaped, 1.0 - ULP))
+            for pair, n in self.composition.pairs
+        )
+        self._never = -math.expm1(never) * (1.0 + 4.0 * ULP)
         # Q[some loss beyond the cut, sum below epsilon] <= q min(1, exp(K' + s (epsilon - cut)))
         self._log_cut_q = math.log(q + q_error) if q + q_error > 0.0 else -math.inf
         self._return_rate = reverse_theta
@@ -241,7 +248,8 @@ class Lattice:
         missing = math.exp(min(0.0, self._high - self._high_tilt * (self._base + self.size)))
         jump, error = self._jump(epsilon)
         log_back = min(0.0, self._log_return + self._return_rate * epsilon)
-        back = math.exp(min(0.0, self._log_cut_q + epsilon + log_back))
+        # not a probability: where epsilon is beyond the cut, P - e^epsilon Q of J is as negative
+        back = math.exp(self._log_cut_q + epsilon) * min(1.0, math.exp(log_back) + self._never)
         total = (value + noise + missing) * math.exp(self._loss) + jump + error + back
         mass += math.exp(epsilon) * self._jump_q
         return min(1.0, total * (1.0 + 8.0 * ULP) + UNDERFLOW), mass

@@ -16,6 +16,8 @@ from accountant.lattice_scales import WISH, LatticeError, pairs_of, sketched_cum
 
 # Lattices for pairs of which only lattices are known may be larger: a second or two.
 LARGEST_SIZE = 1 << 21
+# Largest epsilon of a lattice.
+LARGEST_EPSILON = 290.0
 # Enough to tell on which side of a number an answer is, unless it is close.
 SCOUT_SIZE = 1 << 14
 # Of the width that is asked for: what the mesh alone may take, as predicted.
@@ -30,8 +32,9 @@ def epsilon_by_lattice(composition: Composition, delta: float, rtol: float = SLO
     if delta <= escaped * (1.0 - 1e-9):
         return Bracket(math.inf, math.inf, True)
     lower, upper = 0.0, composition.largest_loss if escaped == 0.0 else math.inf
-    for size in (SCOUT_SIZE, LARGEST_SIZE):
-        zero = delta_by_lattice(composition, 0.0, size, rtol)
+    # seldom close: where a coarse bracket tells, a narrow one is not worth its time
+    for size, width in ((SCOUT_SIZE, 1e-2), (LARGEST_SIZE, 1e-2), (LARGEST_SIZE, rtol)):
+        zero = delta_by_lattice(composition, 0.0, size, width)
         if zero.upper <= delta:
             return Bracket(0.0, 0.0, True)
         if zero.lower > delta:
@@ -66,6 +69,8 @@ def delta_by_lattice(
     if epsilon >= composition.largest_loss:
         return Bracket(0.0, 0.0, True)
     lower, upper = 0.0, min(1.0, composition.total_variation())
+    # beyond the lattice's range delta is at most what it is at its end
+    within = min(epsilon, LARGEST_EPSILON)
     with np.errstate(all="ignore"):
         theta, log_delta = _saddle_guess(composition, epsilon)
         upper = min(upper, escaped + _chernoff_delta(composition, theta, epsilon))
@@ -75,11 +80,12 @@ def delta_by_lattice(
                 break
             log_delta = min(-1e-3, max(-499.0, min(log_delta, math.log(upper))))
             try:
-                lattice = Lattice(composition, epsilon, log_delta, size, SHARE * rtol)
-                proved = lattice.certify(epsilon)
+                lattice = Lattice(composition, within, log_delta, size, SHARE * rtol)
+                proved = lattice.certify(within)
             except LatticeError:
                 break
-            lower, upper = max(lower, proved.lower), min(upper, proved.upper)
+            upper = min(upper, proved.upper)
+            lower = max(lower, proved.lower) if within == epsilon else lower
             if narrow_delta(lower, upper, rtol) or math.log(upper) > log_delta - 3.0:
                 break
             log_delta = math.log(upper)

@@ -57,7 +57,7 @@ def _composed(event: dp_event.ComposedDpEvent, relation: NeighboringRelation) ->
     known: dict[str, Terms] = {}
     counts: Counter[str] = Counter()
     for part in event_list(event.events, "events"):
-        key = repr(part)
+        key = _key(part)
         if key not in known:
             known[key] = terms(part, relation)
         counts[key] += 1
@@ -65,6 +65,13 @@ def _composed(event: dp_event.ComposedDpEvent, relation: NeighboringRelation) ->
     for key, count in counts.items():
         total.add(known[key], count)
     return total
+
+
+def _key(part: object) -> str:
+    try:
+        return repr(part)
+    except Exception:  # a stranger inside: its rule refuses it
+        return f"{id(part)}"
 
 
 @rule(dp_event.SelfComposedDpEvent)
