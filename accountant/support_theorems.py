@@ -53,6 +53,15 @@ SAMPLER_THEOREMS: dict[tuple[str, str], str] = {
     "Wang 2022, arXiv 2106.08567, Theorem 11)",
     ("Poisson", "REPLACE_ONE"): "(1-q) N(0) + q N(1) against (1-q) N(0) + q N(-1), N log-concave "
     "(docs/pairs.md, section 3)",
+    **{
+        ("Poisson", f"{name}, REPLACE_ONE"): "whether the record was drawn may as well be seen: "
+        "joint convexity (docs/pairs.md, section 3)"
+        for name in (
+            "exponential (bounded range)",
+            "(epsilon, delta) black box",
+            "pure-DP black box",
+        )
+    },
     ("Poisson", BY_CURVE): "RDP of a Poisson sample, of any mechanism known by RDP (Zhu, Wang "
     "2019, Theorem 5, with both directions; docs/renyi.md, section 4)",
     ("Poisson", BY_CURVE + ", REPLACE_ONE"): "joint convexity: whether the record was drawn may "
@@ -86,6 +95,8 @@ SAMPLER_THEOREMS: dict[tuple[str, str], str] = {
     "(e^epsilon - 1)) (Vadhan 2017, Lemma 2.2); below: one record of the group",
     ("group of 3", BY_CURVE): "(k^2 rho)-zCDP (Bun, Steinke 2016, arXiv 1605.02065, Proposition "
     "1.9)",
+    ("group of 3, without replacement", BY_PAIR): "x members are in the batch, in the places of x "
+    "others, with a hypergeometric chance: shifts 2x (docs/pairs.md, section 4)",
     ("group of 3, Poisson", BY_PAIR): "Binomial(k, q) members are in the sample: a mixture "
     "(Charles et al. 2024, arXiv 2401.10294)",
 }
@@ -97,7 +108,7 @@ def sampler_theorem(
     """The key of the theorem that prices this sampler; None where none is known."""
     how = BY_CURVE if by_curve else BY_PAIR
     of_relation = f"{how}, {relation}" if by_curve else relation
-    for detail in (mechanism, of_relation, how):
+    for detail in (f"{mechanism}, {relation}", mechanism, of_relation, how):
         if (sampler, detail) in SAMPLER_THEOREMS:
             return sampler, detail
     return None

@@ -196,16 +196,25 @@ def _poisson_replace_one(inner: dp_event.DpEvent, q: float) -> Terms:
     elif single and not found.gaussians and sum(found.laplaces.values()) == 1:
         noise_name, scale = "laplace", 2.0 * next(iter(found.laplaces))
     else:
-        # of anything else the replace-one loss alone says little: joint convexity
-        whole = _joint(found.without_floor())
-        if whole is not None:
-            unseen = Atoms(np.array([0.0]), np.array([1.0]))
-            mixed = UnionPair((1.0 - q, q), (unseen, whole))
-            return Terms(pairs=Counter({mixed: 1}), floor=Terms())
+        # of anything else the replace-one loss says nothing of a sample without the record: some
+        # such mechanism tells, so that whether it was drawn may as well be seen
+        if _joint(found.without_floor()) is not None:
+            seen = _seen(found.without_floor(), q)
+            seen.floor = None if found.floor is None else _seen(found.floor, q)
+            return seen
         return of_curve(PoissonSampledReplaceOne(loss_of_terms(found, REPLACE), q))
     weights = (0.0, 1.0 - q, q)
     pair = LocationPair(noise_name, scale, (-1.0, 0.0, 1.0), weights, weights[::-1])
     return Terms(pairs=Counter({pair: 1}))
+
+
+def _seen(found: Terms, q: float) -> Terms:
+    """One release with probability q, and none else."""
+    whole = _joint(found)
+    if whole is None:
+        return Terms()
+    unseen = Atoms(np.array([0.0]), np.array([1.0]))
+    return Terms(pairs=Counter({UnionPair((1.0 - q, q), (unseen, whole)): 1}))
 
 
 def refuse_sampled(inner: dp_event.DpEvent, sampling: str) -> None:
