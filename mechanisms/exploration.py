@@ -97,13 +97,15 @@ class Cost:
 def milestones(plan: Plan, points: int = 40) -> tuple[int, ...]:
     """Return numbers of steps at which to look, denser where epsilon rises fastest: early on.
 
-    The first step and the last are always among them.
+    The first step (of balls in bins: the first epoch) and the last are always among them.
     """
     if plan.steps is None:
         raise PlanError("steps", None, "given, or epochs, to look along the run")
     steps = plan.steps
     spread = (math.ceil(steps * (k / points) ** 2) for k in range(1, points + 1))
-    return tuple(sorted({1, steps, *(min(max(step, 1), steps) for step in spread)}))
+    # Balls in bins are planned in whole epochs.
+    unit = steps // (plan.max_participations or 1) if plan.sampler == "balls_in_bins" else 1
+    return tuple(sorted({unit, steps, *(min(-(-step // unit) * unit, steps) for step in spread)}))
 
 
 def cost_after(plan: Plan, steps: int) -> Cost:
@@ -146,6 +148,9 @@ def frontier_grid(plan: Plan) -> tuple[tuple[float, tuple[int, ...]], ...]:
     """
     size, batch, epochs = plan.dataset_size, plan.batch_size, plan.epochs
     if plan.sampler != "poisson" or size is None or batch is None or epochs is None:
+        return ()
+    # Where every point takes a lattice, and seconds for each candidate, there is none either.
+    if plan.neighboring_relation == "replace_one" or plan.max_batch_size is not None:
         return ()
     middle = max(1, round(batch))
     batches = {min(size, math.ceil(middle * 2.0**doubling)) for doubling in _DOUBLINGS}

@@ -197,7 +197,7 @@ def delta(at: int | float, plan_file: str | None, as_json: bool, **fields: Any) 
     from accountant.statement import rounded_up
 
     click.echo(f"delta <= {rounded_up(float(bounds.upper))} at epsilon = {at}")
-    print_rows([bounds_row(bounds), *run_rows(plan)])
+    print_rows([bounds_row(bounds, plan.loss.exact), *run_rows(plan)])
 
 
 @main.command()

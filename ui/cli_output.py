@@ -45,10 +45,11 @@ def as_json(bounds: "Bounds") -> dict[str, Any]:
     }
 
 
-def bounds_row(bounds: "Bounds") -> tuple[str, str]:
-    """Return the row that shows exact bounds."""
+def bounds_row(bounds: "Bounds", exact: bool = True) -> tuple[str, str]:
+    """Return the row that shows certified bounds, of a loss that is exact or an upper bound."""
     lower, upper = map(float, bounds)
-    width = "certified" if bounds.tight else "certified, wider than usual"
+    width = "certified" if bounds.tight or not exact else "certified, wider than usual"
+    width += "" if exact else ", an upper bound: no exact value is known for this sampling"
     return "bracket", f"[{lower!r}, {upper!r}], {width}"
 
 
@@ -66,7 +67,7 @@ def print_guarantee(plan: Plan, guarantee: "Guarantee") -> None:
     )
     print_rows(
         [
-            bounds_row(guarantee.epsilon),
+            bounds_row(guarantee.epsilon, guarantee.loss.exact),
             ("meaning", meaning),
             *run_rows(plan),
         ]
@@ -80,6 +81,8 @@ def run_rows(plan: Plan) -> list[tuple[str, str]]:
         run.append(f"batch {plan.batch_size!r}")
     if plan.sampling_probability is not None:
         run.append(f"sampling probability {plan.sampling_probability!r}")
+    if plan.max_batch_size is not None:
+        run.append(f"batches cut to {plan.max_batch_size}")
     together = f"{plan.group_size} rows together" if plan.group_size > 1 else f"one {plan.unit}"
     return [
         ("run", ", ".join([*run, plan.sampler])),

@@ -31,6 +31,7 @@ ROWS: Final[tuple[tuple[str, Callable[[Outlook], str]], ...]] = (
     ("Steps", lambda found: _number(found.plan.steps)),
     ("Noise multiplier", lambda found: _number(found.plan.noise_multiplier)),
     ("Clipping norm", lambda found: _number(found.plan.clip_norm)),
+    ("Cap on the batch", lambda found: _number(found.plan.max_batch_size)),
     ("Sampling", lambda found: SAID[found.plan.sampler]),
     ("Neighbouring data sets", lambda found: SAID[found.plan.neighboring_relation]),
     ("Privacy unit", lambda found: found.plan.unit),

@@ -48,6 +48,7 @@ class Draft:
     group_size: str = ""
     clip_norm: str = ""
     release: str = ""
+    max_batch_size: str = ""
 
     def with_(self, **changes: str) -> "Draft":
         """Return a draft with some of its text changed."""

@@ -97,6 +97,7 @@ def show_entries(question: Question) -> Unknown | None:
         _text("unit", "example", question)
         _text("group_size", "1", question)
         _text("clip_norm", "1.0", question)
+        _text("max_batch_size", "none", question)
         _choice("release", question)
     return unknown
 

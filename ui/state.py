@@ -43,6 +43,7 @@ _NUMBERS: Final = (
     "delta",
     "group_size",
     "clip_norm",
+    "max_batch_size",
 )
 _TEXTS: Final = ("sampler", "neighboring_relation", "unit", "release")
 

@@ -285,8 +285,16 @@ def _truncated(
     pair = batch
     if room > 0.0:
         pair = UnionPair((room, full), (_poisson_pair(sigma, q, replaced), batch))
-    floor = Terms(pairs=Counter({_poisson_pair(sigma, attained, replaced): 1}))
-    return Terms(pairs=Counter({pair: 1}), floor=floor if attained > 0.0 else Terms())
+    return Terms(pairs=Counter({pair: 1}), floor=_all_others_zero(sigma, attained, replaced))
+
+
+def _all_others_zero(sigma: float, q: float, replaced: bool) -> Terms:
+    """Poisson sampling of the record with the probability that it is kept."""
+    if q <= 0.0:
+        return Terms()
+    if replaced or q >= 1.0:
+        return Terms(pairs=Counter({_poisson_pair(sigma, q, replaced): 1}))
+    return Terms(mixtures=Counter({poisson_gaussian(sigma, q): 1}))
 
 
 def _truncation(size: int, q: float, cap: int) -> tuple[float, float, float, float]:

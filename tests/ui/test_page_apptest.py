@@ -293,6 +293,13 @@ def test_an_upper_bound_is_called_one():
         {"sampler": "without_replacement", "epochs": "1"},
         {"sampler": "without_replacement", "sampling_probability": "0.1", "batch_in": "batch_size"},
         {"sampler": "balls_in_bins", "epochs": "1.5"},
+        {"sampler": "balls_in_bins", "epochs": "3"},
+        {
+            "dataset_size": "1000",
+            "batch_size": "10",
+            "epochs": "1",
+            "max_batch_size": "16",
+        },
         {"sampler": "shuffled", "neighboring_relation": "replace_special", "epochs": "3"},
         {"sampler": "shuffled", "neighboring_relation": "add_or_remove_one"},
     ],
