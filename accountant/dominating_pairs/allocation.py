@@ -14,10 +14,17 @@ from accountant.dominating_pairs.registry import rule, terms
 from accountant.errors import UnsupportedEventError
 from accountant.losses.atoms import Atoms
 from accountant.losses.compound import DirectedPair
+from accountant.losses.listed_sums import ListedPair, is_listed, two_point_epoch
+from accountant.losses.pair import LaplacePair
 from accountant.losses.random_allocation import (
+    LARGEST_NOISE,
+    MOST_STEPS,
+    SMALLEST_NOISE,
     DiscretePair,
     allocation_floor,
+    allocation_floor_of,
     allocation_pair,
+    allocation_pair_of,
     allocation_reduction,
 )
 from accountant.losses.shuffled import shuffled_floor
@@ -33,6 +40,7 @@ from accountant.terms import Terms
 
 # Probability that random allocation may count as a release in the clear.
 LOG_ALLOCATED = -75.0
+LEFT_OUT = "leave the allocation out (an upper bound): one release for each selection"
 
 
 @rule(events.CyclicPoissonSampledDpEvent)
@@ -66,45 +74,95 @@ def _allocation(event: events.RandomAllocationDpEvent, relation: NeighboringRela
     found = terms(event.event, relation)
     if selections == 0 or found.is_empty or found.non_private:
         return found if selections else Terms()
-    if not found.only_gaussians():
-        raise UnsupportedEventError(
-            "random allocation is supported of Gaussian releases, or several from one batch; got "
-            + short(event.event)
-        )
-    sigma = merged_gaussians(found)
-    if steps == selections:
-        return Terms(gaussians=Counter({sigma: selections}))
-    if not 0.1 <= sigma <= 1e4 or steps > 1_000_000:
-        raise UnsupportedEventError(
-            "random allocation is supported for noise multipliers within [0.1, 1e4] and at most "
-            f"1,000,000 steps, got {sigma:g} and {steps}; leave the allocation out (an upper "
-            "bound): one Gaussian release for each selection"
-        )
+    if found.only_gaussians():
+        found = Terms(gaussians=Counter({merged_gaussians(found): 1}))
     total = Terms()
     for copies, size in allocation_reduction(steps, selections):
-        one = Terms(gaussians=Counter({sigma: 1}))
-        if size > 1:
-            one = Terms(pairs=Counter({_allocation_upper(sigma, size): 1}))
-            one.floor = Terms(pairs=Counter({_allocation_lower(sigma, size): 1}))
-        total.add(one, copies)
-    if selections > 1:
+        total.add(found if size == 1 else _one_place(found, size, event.event), copies)
+    if steps > selections > 1:
         total.floor = Terms()
     return total
 
 
+def _one_place(found: Terms, steps: int, step: dp_event.DpEvent) -> Terms:
+    """One epoch of ``steps`` steps of which the record is in one."""
+    above = _bounded(found.without_floor(), steps, step)
+    if found.floor is not None:
+        above.floor = _bounded(found.attained(), steps, step).attained()
+    return above
+
+
+def _bounded(found: Terms, steps: int, step: dp_event.DpEvent) -> Terms:
+    """Of exact terms: the pair itself, or one above, in both directions, and two below.
+
+    That all is released in the clear with some probability is no better hidden by the allocation:
+    docs/random-allocation.md, section 7.
+    """
+    hidden = found.without_floor()
+    hidden.clear.clear()
+    total, floor = Terms(clear=Counter(found.clear)), Terms()
+    if not hidden.is_empty:
+        one = _one_release(hidden, step)
+        if steps > MOST_STEPS:
+            raise UnsupportedEventError(
+                f"random allocation is supported of at most {MOST_STEPS:,} steps, got {steps}; "
+                + LEFT_OUT
+            )
+        exact = None if isinstance(one, float) else two_point_epoch(one, steps)
+        if exact is not None and not total.clear:
+            return Terms(pairs=Counter({exact: 1}))
+        try:
+            total.pairs[_allocation_upper(one, steps)] += 1
+            floor.pairs[_allocation_lower(one, steps)] += 1
+        except ValueError as error:
+            raise UnsupportedEventError(
+                f"random allocation of {short(step)} is not supported: {error}"
+            ) from error
+    total.floor = floor
+    return total
+
+
+def _one_release(found: Terms, step: dp_event.DpEvent) -> float | ListedPair:
+    """The noise multiplier or the pair of a step."""
+    if found.only_gaussians():
+        sigma = merged_gaussians(found)
+        if SMALLEST_NOISE <= sigma <= LARGEST_NOISE:
+            return sigma
+        raise UnsupportedEventError(
+            f"random allocation is supported for noise multipliers within [{SMALLEST_NOISE}, "
+            f"{LARGEST_NOISE:g}], got {sigma:g}; {LEFT_OUT}"
+        )
+    if found.count() == 1 and not found.non_private:
+        pair = found.only_pair()
+        if found.laplaces:
+            pair = LaplacePair(next(iter(found.laplaces)))
+        if is_listed(pair):
+            return pair  # type: ignore[return-value]
+    raise UnsupportedEventError(
+        "random allocation is supported of Gaussian releases, several from one batch too, and of "
+        "one release of Laplace, discrete Laplace or discrete Gaussian noise, of a black box or of "
+        f"the exponential mechanism; got {short(step)}; {LEFT_OUT}"
+    )
+
+
 @lru_cache(maxsize=64)
-def _allocation_upper(sigma: float, steps: int) -> Atoms:
+def _allocation_upper(one: float | ListedPair, steps: int) -> Atoms:
     """One listed pair that dominates in both directions."""
-    up = allocation_pair(sigma, steps, LOG_ALLOCATED)
-    down = allocation_pair(sigma, steps, LOG_ALLOCATED, add=True)
+    if isinstance(one, float):
+        up, down = (allocation_pair(one, steps, LOG_ALLOCATED, add=add) for add in (False, True))
+    else:
+        up, down = (allocation_pair_of(one, steps, LOG_ALLOCATED, add=add) for add in (False, True))
     return Atoms(up.losses, up.p, up.p_infinite, down.p_infinite, 4e-12, 4e-12)
 
 
 @lru_cache(maxsize=64)
-def _allocation_lower(sigma: float, steps: int) -> DirectedPair:
+def _allocation_lower(one: float | ListedPair, steps: int) -> DirectedPair:
+    if isinstance(one, float):
+        return _directed(
+            *(allocation_floor(one, steps, LOG_ALLOCATED, add=add) for add in (False, True))
+        )
     return _directed(
-        allocation_floor(sigma, steps, LOG_ALLOCATED),
-        allocation_floor(sigma, steps, LOG_ALLOCATED, add=True),
+        *(allocation_floor_of(one, steps, LOG_ALLOCATED, add=add) for add in (False, True))
     )
 
 

@@ -7,7 +7,6 @@ ratio of random allocation.  Proofs: docs/random-allocation.md; "section n" refe
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -15,14 +14,9 @@ from scipy import special
 
 from accountant.cells import normal_masses
 from accountant.kernels import ULP
-from accountant.losses.nested_grids import Floats, K, Law, Merged, Spread
+from accountant.losses.nested_grids import Floats, Grid, K, Merged, Spread, repeated
 
-__all__ = ["LOWEST", "merged_sum", "place_error", "spread_sum"]
-
-# Where sums are counted from their mean, nothing is resolved below this share of it.
-LOWEST = 0.125
-# Share of exp(log_mass) that one convolution may leave out.
-_SHARE = 1.0 / 64.0
+__all__ = ["merged_sum", "place_error", "spread_sum"]
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 
@@ -39,7 +33,7 @@ def spread_sum(s: float, steps: int, log_mass: float) -> Spread:
     lost_q = float(special.ndtr(-top)) * (1.0 + 1e-9)
     lost_p = float(special.ndtr(1.0 / s - top)) * (1.0 + 1e-9)
     one = Spread(1, grid.centre, grid.base, masses * (1.0 + 8.0 * ULP), lost_q, lost_p)
-    return _sum(one, steps, grid)
+    return repeated(one, steps, grid)
 
 
 @lru_cache(maxsize=8)
@@ -56,30 +50,10 @@ def merged_sum(s: float, steps: int, log_mass: float, up: bool) -> Merged:
     masses[:, :-1] = np.where(held, cells - errors, 0.0)
     offsets[:, :-1] = masses[:, :-1] * place
     one = Merged(1, grid.centre, grid.base, masses, offsets, up)
-    return _sum(one, steps, grid)
+    return repeated(one, steps, grid)
 
 
-def _sum(one: Law, steps: int, grid: _Grid) -> Law:
-    """The law of a sum of ``steps`` terms, by doubling."""
-    law = one
-    for bit in bin(steps)[3:]:
-        law = _tidy(law.plus(law), grid, steps)
-        if bit == "1":
-            law = _tidy(law.plus(one), grid, steps)
-    return law
-
-
-@dataclass(frozen=True)
-class _Grid:
-    """Choices of the grids: nothing is proved with them."""
-
-    centre: float
-    base: int
-    levels: int
-    log_mass: float
-
-
-def _choose(s: float, steps: int, log_mass: float) -> _Grid:
+def _choose(s: float, steps: int, log_mass: float) -> Grid:
     """Centre, finest spacing and number of levels for one term."""
     z = np.linspace(-9.0, 9.0, 2001)
     x, weights = np.exp(z / s - 0.5 / s**2), np.exp(-0.5 * z * z) * (z[1] - z[0])
@@ -98,27 +72,10 @@ def _choose(s: float, steps: int, log_mass: float) -> _Grid:
         reach = math.exp(low / s - 0.5 / s**2) / math.sqrt(steps)
     base = math.floor(math.log2(reach / K))
     levels = max(1, math.ceil(math.log2(max(widest, 1.0) / K) - base) + 1)
-    return _Grid(1.0 if concentrated else 0.0, base, levels, log_mass)
+    return Grid(1.0 if concentrated else 0.0, base, levels, log_mass)
 
 
-def _tidy(law: Law, grid: _Grid, steps: int) -> Law:
-    """Leave out levels on top that hold next to nothing, and at the bottom that are needless."""
-    share = law.count / steps
-    places = np.abs(np.arange(-K, K + 1.0))
-    while len(law.masses) > 1:
-        top = law.masses[-1]
-        spacing = math.ldexp(1.0, law.base + len(law.masses) - 1)
-        q, p = float(top.sum()), float(top @ places) * spacing + float(top.sum()) * law.count
-        if p / law.count + q / share > _SHARE * math.exp(grid.log_mass):
-            break
-        law = law.without_top()
-    enough = 0.2 if grid.centre > 0.0 else min(0.05, math.exp((grid.log_mass - 7.0) * share))
-    while len(law.masses) > 1 and law.masses[0].sum() < enough:
-        law = law.raised()
-    return law
-
-
-def _cells(s: float, grid: _Grid) -> tuple[Floats, Floats, Floats, float]:
+def _cells(s: float, grid: Grid) -> tuple[Floats, Floats, Floats, float]:
     """One lognormal variable X on the grid's cells [x_k, x_(k+1)] (section 5).
 
     Returns masses, ``E[(X - x_k)/(x_(k+1) - x_k); cell]``, a bound on the errors of both, each of

@@ -35,6 +35,20 @@ _EXPONENTIALS = np.exp(np.multiply.outer(np.arange(-K, K + 1.0), _RATES))
 _CLEAR = 1e-4
 # Merged atoms lighter than this many times their noise are left out.
 _FAINT = 64.0
+# Share of exp(log_mass) that one convolution may leave out.
+_SHARE = 1.0 / 64.0
+# Where sums are counted from their mean, nothing is resolved below this share of it.
+LOWEST = 0.125
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Choices of the grids: nothing is proved with them."""
+
+    centre: float
+    base: int
+    levels: int
+    log_mass: float
 
 
 @dataclass(frozen=True)
@@ -182,6 +196,33 @@ class Merged:
 
 
 Law = TypeVar("Law", Spread, Merged)
+
+
+def repeated(one: Law, steps: int, grid: Grid) -> Law:
+    """The law of a sum of ``steps`` terms, by doubling."""
+    law = one
+    for bit in bin(steps)[3:]:
+        law = _tidy(law.plus(law), grid, steps)
+        if bit == "1":
+            law = _tidy(law.plus(one), grid, steps)
+    return law
+
+
+def _tidy(law: Law, grid: Grid, steps: int) -> Law:
+    """Leave out levels on top that hold next to nothing, and at the bottom that are needless."""
+    share = law.count / steps
+    places = np.abs(np.arange(-K, K + 1.0))
+    while len(law.masses) > 1:
+        top = law.masses[-1]
+        spacing = math.ldexp(1.0, law.base + len(law.masses) - 1)
+        q, p = float(top.sum()), float(top @ places) * spacing + float(top.sum()) * law.count
+        if p / law.count + q / share > _SHARE * math.exp(grid.log_mass):
+            break
+        law = law.without_top()
+    enough = 0.2 if grid.centre > 0.0 else min(0.05, math.exp((grid.log_mass - 7.0) * share))
+    while len(law.masses) > 1 and law.masses[0].sum() < enough:
+        law = law.raised()
+    return law
 
 
 def halved(masses: Floats) -> Floats:

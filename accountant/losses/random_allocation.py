@@ -1,13 +1,14 @@
 """Random allocation, balls in bins: the privacy loss of one epoch as finite discrete pairs.
 
-Each record takes part in one of t Gaussian releases, chosen uniformly and independently of the
-others.  Under add/remove and zero-out the epoch is dominated by
+Each record takes part in one of t releases, chosen uniformly and independently of the others.
+Under add/remove and zero-out an epoch of Gaussian releases is dominated by
 
     P = 1/t sum_j N(e_j, s^2 I_t)   against   Q = N(0, s^2 I_t),
 
 adaptive queries included (arXiv 2412.16802; 2502.08202, section 3).  ``dP/dQ`` is the mean of t
-independent lognormal variables; its law is bounded from both sides in the convex order on nested
-grids.  Statements, proofs and rounding: docs/random-allocation.md.
+independent lognormal variables, and of any other mechanism that of t independent ratios of a step's
+dominating pair; its law is bounded from both sides in the convex order on nested grids.
+Statements, proofs and rounding: docs/random-allocation.md.
 """
 
 from __future__ import annotations
@@ -19,16 +20,22 @@ from functools import lru_cache
 import numpy as np
 
 from accountant.kernels import ULP
-from accountant.losses.lognormal_sums import LOWEST, merged_sum, place_error, spread_sum
-from accountant.losses.nested_grids import Floats, K, Spread
+from accountant.losses import listed_sums, lognormal_sums
+from accountant.losses.listed_sums import ListedPair
+from accountant.losses.nested_grids import LOWEST, Floats, K, Merged, Spread
 
-__all__ = ["DiscretePair", "allocation_floor", "allocation_pair", "allocation_reduction"]
+__all__ = [
+    "DiscretePair",
+    "allocation_floor",
+    "allocation_floor_of",
+    "allocation_pair",
+    "allocation_pair_of",
+    "allocation_reduction",
+]
 
 SMALLEST_NOISE, LARGEST_NOISE = 0.1, 1e4
 MOST_STEPS = 1_000_000
 MOST_ATOMS = 50_000
-
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,39 @@ def allocation_floor(
     return _floor(float(noise_multiplier), int(steps), float(log_mass), bool(add))
 
 
+def allocation_pair_of(
+    pair: ListedPair, steps: int, log_mass: float = -40.0, *, add: bool = False
+) -> DiscretePair:
+    """A discrete pair that dominates one epoch of steps that ``pair`` dominates.
+
+    Parameters
+    ----------
+    pair
+        Dominates a step's release with the record against that without it, for every c >= 0:
+        listed losses, Laplace noise or bounded range, with losses of at most 100.
+    steps, log_mass, add
+        As of :func:`allocation_pair`; ``add``: the numerator is the release without the record.
+
+    Raises
+    ------
+    ValueError
+        A parameter is out of its range, or the pair is none of these.
+    """
+    _check_steps(steps, log_mass)
+    return _pair_of(pair, int(steps), float(log_mass), bool(add))
+
+
+def allocation_floor_of(
+    pair: ListedPair, steps: int, log_mass: float = -40.0, *, add: bool = False
+) -> DiscretePair:
+    """A discrete pair that one epoch dominates: parameters as of :func:`allocation_pair_of`.
+
+    Of an epoch whose steps have the loss of ``pair`` itself, not less.
+    """
+    _check_steps(steps, log_mass)
+    return _floor_of(pair, int(steps), float(log_mass), bool(add))
+
+
 def allocation_reduction(steps: int, selections: int) -> tuple[tuple[int, int], ...]:
     """Epochs that together dominate ``selections`` steps out of ``steps``: (copies, steps) each.
 
@@ -132,7 +172,31 @@ def allocation_reduction(steps: int, selections: int) -> tuple[tuple[int, int], 
 
 @lru_cache(maxsize=16)
 def _pair(s: float, steps: int, log_mass: float, add: bool) -> DiscretePair:
-    law = spread_sum(s, steps, log_mass)
+    law = lognormal_sums.spread_sum(s, steps, log_mass)
+    return _above(law, lognormal_sums.place_error(s), add)
+
+
+@lru_cache(maxsize=16)
+def _pair_of(pair: ListedPair, steps: int, log_mass: float, add: bool) -> DiscretePair:
+    error = listed_sums.ratio(pair, steps, log_mass, True).value_error
+    return _above(listed_sums.spread_sum(pair, steps, log_mass), error, add)
+
+
+@lru_cache(maxsize=16)
+def _floor(s: float, steps: int, log_mass: float, add: bool) -> DiscretePair:
+    law = lognormal_sums.merged_sum(s, steps, log_mass, add)
+    return _below(law, lognormal_sums.place_error(s), add)
+
+
+@lru_cache(maxsize=16)
+def _floor_of(pair: ListedPair, steps: int, log_mass: float, add: bool) -> DiscretePair:
+    error = listed_sums.ratio(pair, steps, log_mass, False).value_error
+    return _below(listed_sums.merged_sum(pair, steps, log_mass, add), error, add)
+
+
+def _above(law: Spread, place_error: float, add: bool) -> DiscretePair:
+    """The pair of the law of a sum; the terms are off by ``place_error`` relatively."""
+    steps = law.count
     z, masses = _flat(law)
     ratios = (steps * law.centre + z) / steps
     missing: float = law.lost_p / steps
@@ -145,7 +209,7 @@ def _pair(s: float, steps: int, log_mass: float, add: bool) -> DiscretePair:
         missing += float(masses[ratios <= 0.0].sum())
     kept = (ratios > 0.0) & (masses > 0.0)
     ratios, masses = _thinned(ratios[kept], masses[kept])
-    log_ratios, off = np.log(ratios), place_error(s) + 8.0 * ULP
+    log_ratios, off = np.log(ratios), place_error + 8.0 * ULP
     slack = off + 8.0 * ULP * np.abs(log_ratios)
     if add:
         return _read_only(
@@ -159,9 +223,9 @@ def _pair(s: float, steps: int, log_mass: float, add: bool) -> DiscretePair:
     )
 
 
-@lru_cache(maxsize=16)
-def _floor(s: float, steps: int, log_mass: float, add: bool) -> DiscretePair:
-    law = merged_sum(s, steps, log_mass, add)
+def _below(law: Merged, place_error: float, add: bool) -> DiscretePair:
+    """The pair of atoms of a sum; the terms are off by ``place_error`` relatively."""
+    steps = law.count
     places = np.arange(-K, K + 1.0)
     values, masses = [], []
     for level, (mass, offset) in enumerate(zip(law.masses, law.offsets, strict=True)):
@@ -178,7 +242,7 @@ def _floor(s: float, steps: int, log_mass: float, add: bool) -> DiscretePair:
     starts = np.arange(0, len(q), -(-len(q) // MOST_ATOMS))
     p, q = np.add.reduceat(p, starts), np.add.reduceat(q, starts)
     # of the atoms' places, and of sums on the way (section 5)
-    slack = place_error(s) + 1e-12
+    slack = place_error + 1e-12
     if add:
         p, q = q[::-1], p[::-1]
     # places of one atom and the next may tie: in order by lowering, again
@@ -240,6 +304,10 @@ def check_epoch(noise_multiplier: object, steps: object, log_mass: object) -> No
             f"noise_multiplier must be within [{SMALLEST_NOISE}, {LARGEST_NOISE:.0f}] here, got "
             f"{noise_multiplier!r}; an upper bound is the Gaussian, as if the batch were known"
         )
+    _check_steps(steps, log_mass)
+
+
+def _check_steps(steps: object, log_mass: object) -> None:
     _whole(steps, "steps", 1)
     if steps > MOST_STEPS:  # type: ignore[operator]
         raise ValueError(
