@@ -78,8 +78,8 @@ SAMPLER_THEOREMS: dict[tuple[str, str], str] = {
     ("with replacement", BY_PAIR): "drawn k times with probability Binomial(b, 1/N): shifts 2k "
     "(Balle, Barthe, Gaboardi 2018, arXiv 1807.01647, Theorem 10; docs/pairs.md, section 5)",
     ("random allocation, one place", BY_PAIR): "the mixture over the places of a record against "
-    "none, between two listed pairs (arXiv 2412.16802; arXiv 2502.08202, section 3; "
-    "docs/random-allocation.md)",
+    "none, between two listed pairs (arXiv 2412.16802; arXiv 2502.08202, section 3; of mechanisms "
+    "other than the Gaussian: docs/random-allocation.md, section 7)",
     ("random allocation, several", BY_PAIR): "blocks of steps with one place each (arXiv "
     "2502.08202; docs/random-allocation.md)",
     ("cyclic Poisson", BY_PAIR): "Poisson samples in the steps of the record's own group alone "

@@ -244,17 +244,44 @@ GRID = {
 }
 
 
+def placed(pair, places):
+    """The record in one of these sets of steps against in none, outcomes of one loss as one."""
+    seen = pair[0] + pair[1] > 0.0
+    pair = pair[0][seen], pair[1][seen]
+    values, index = np.unique(np.round(truth.losses(*pair), 9), return_inverse=True)
+    there, away = (np.bincount(index, law, len(values)) for law in pair)
+    steps = len(places[0])
+    uniform = truth.cube(
+        lambda at: there if at else away, places, [1.0 / len(places)] * len(places)
+    )
+    return uniform, truth.cube(lambda _: away, [(0,) * steps], [1.0])
+
+
 def one_place(mechanism, relation):
-    uniform = truth.cube(GRID[2], [(1, 0), (0, 1)], [0.5, 0.5])
-    exact = worst((uniform, truth.cube(GRID[2], [(0, 0)], [1.0])))
-    return exact, exact
+    places = [(1, 0), (0, 1)]
+    if mechanism == "Gaussian":
+        exact = worst(placed((GRID[2](1), GRID[2](0)), places))
+        return exact, exact
+    attained = worst(*(placed(pair, places) for pair in laws(mechanism, relation)))
+    if mechanism in LOCATION or mechanism == "pure-DP black box":
+        return attained, attained
+    return attained, unsampled(mechanism, relation)[1]
 
 
 def several_places(mechanism, relation):
+    """Two of three, at most two releases."""
     places = [(1, 1, 0), (1, 0, 1), (0, 1, 1)]
-    uniform = truth.cube(GRID[3], places, [1 / 3] * 3)
-    attained = worst((uniform, truth.cube(GRID[3], [(0, 0, 0)], [1.0])))
-    return attained, gaussian(math.sqrt(2.0) / 1.1)
+    if mechanism == "Gaussian":
+        attained = worst(placed((GRID[3](1), GRID[3](0)), places))
+        return attained, gaussian(math.sqrt(2.0) / 1.1)
+    pairs = laws(mechanism, relation)
+    if mechanism == "Laplace":
+        pairs = [(COARSE["Laplace"](1), COARSE["Laplace"](0))]
+    attained = worst(*(placed(pair, places) for pair in pairs))
+    known = (
+        black_box(1.0, 0.0) if mechanism.startswith("exponential") else laws(mechanism, relation)[0]
+    )
+    return attained, composed(known, known)
 
 
 def cyclic(mechanism, relation):
