@@ -9,15 +9,15 @@
 from accountant.adapters.dp_accounting import Accountant
 from accountant.bounds import Bounds
 from accountant.budget import PrivacyBudget
-from accountant.budget_report import BudgetExceededError
 from accountant.calibration import calibrate
 from accountant.errors import CalibrationError, IncompatibleLossError, UnsupportedEventError
-from accountant.gaussian_dp import GaussianDP
-from accountant.gaussian_dp_fit import gaussian_dp
 from accountant.guarantee import Guarantee
 from accountant.ledger import Ledger, LedgerError
 from accountant.privacy_loss import PrivacyLoss, privacy_loss
-from accountant.tradeoff_curve import TradeoffCurve
+from accountant.risk.gaussian_dp import GaussianDP
+from accountant.risk.gaussian_dp_fit import gaussian_dp
+from accountant.spending.budget_report import BudgetExceededError
+from accountant.tradeoff import TradeoffCurve
 
 __all__ = [
     "Accountant",

@@ -17,15 +17,21 @@ from typing import Any, Literal
 from dp_accounting import dp_event
 from dp_accounting.privacy_accountant import NeighboringRelation
 
-from accountant.adaptive_costs import Cost, pure_divergence, pure_variance
-from accountant.budget_record import describe, kept_filter, new_filter, settle
-from accountant.budget_report import BudgetExceededError, Remaining, Spent, largest, most_copies
 from accountant.errors import UnsupportedEventError
-from accountant.event_codec import decode_event, encode_event
-from accountant.filters import TOLERANCE, Filter
 from accountant.ledger import Entry, Ledger, LedgerError
-from accountant.ledger_lines import Scalar
 from accountant.privacy_loss import privacy_loss
+from accountant.spending.adaptive_costs import Cost, pure_divergence, pure_variance
+from accountant.spending.budget_record import describe, kept_filter, new_filter, settle
+from accountant.spending.budget_report import (
+    BudgetExceededError,
+    Remaining,
+    Spent,
+    largest,
+    most_copies,
+)
+from accountant.spending.event_codec import decode_event, encode_event
+from accountant.spending.filters import TOLERANCE, Filter
+from accountant.spending.ledger_lines import Scalar
 
 __all__ = ["BudgetExceededError", "PrivacyBudget", "Remaining", "Spent"]
 

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from accountant import attack_risk
-from accountant.gaussian_dp_fit import gaussian_dp
 from accountant.privacy_loss import PrivacyLoss
+from accountant.risk import attack_risk
+from accountant.risk.gaussian_dp_fit import gaussian_dp
 
 __all__ = ["Target", "target"]
 

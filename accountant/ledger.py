@@ -15,9 +15,9 @@ from typing import Any, Final
 from dp_accounting import dp_event
 from dp_accounting.privacy_accountant import NeighboringRelation
 
-from accountant.event_codec import encode_event
-from accountant.ledger_file import LedgerError, LedgerFile
-from accountant.ledger_lines import Entry, Scalar
+from accountant.spending.event_codec import encode_event
+from accountant.spending.ledger_file import LedgerError, LedgerFile
+from accountant.spending.ledger_lines import Entry, Scalar
 
 __all__ = ["Entry", "Ledger", "LedgerError"]
 

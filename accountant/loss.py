@@ -15,15 +15,15 @@ import numpy.typing as npt
 from dp_accounting.privacy_accountant import NeighboringRelation
 
 from accountant.bounds import Bounds
-from accountant.brackets import Bracket
-from accountant.composition import Composition, Direction
+from accountant.engine.brackets import Bracket
+from accountant.engine.composition import Composition, Direction
+from accountant.engine.queries import Query
 from accountant.errors import IncompatibleLossError
 from accountant.losses.compound import DirectedPair, facing
 from accountant.losses.gaussian import GaussianMixture
 from accountant.losses.pair import DominatingPair
 from accountant.losses.renyi import RenyiCurve
 from accountant.parameters import short, whole_count
-from accountant.queries import Query
 from accountant.terms import Terms
 
 

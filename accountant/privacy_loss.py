@@ -5,8 +5,8 @@ from __future__ import annotations
 from dp_accounting import dp_event
 from dp_accounting.privacy_accountant import NeighboringRelation
 
-from accountant.composition import Direction
 from accountant.dominating_pairs import terms
+from accountant.engine.composition import Direction
 from accountant.loss import PrivacyLoss, loss_of_terms
 from accountant.parameters import check_nesting
 

@@ -48,8 +48,9 @@ def as_json(bounds: "Bounds") -> dict[str, Any]:
 def bounds_row(bounds: "Bounds", exact: bool = True) -> tuple[str, str]:
     """Return the row that shows certified bounds, of a loss that is exact or an upper bound."""
     lower, upper = map(float, bounds)
-    width = "certified" if bounds.tight or not exact else "certified, wider than usual"
-    width += "" if exact else ", an upper bound: no exact value is known for this sampling"
+    width = "certified" if bounds.tight else "certified, wider than usual"
+    if not exact:
+        width = "certified, an upper bound: no exact value is known for this sampling"
     return "bracket", f"[{lower!r}, {upper!r}], {width}"
 
 

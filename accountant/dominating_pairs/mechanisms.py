@@ -10,12 +10,12 @@ from dp_accounting import dp_event
 from dp_accounting.privacy_accountant import NeighboringRelation
 
 from accountant import events
-from accountant.cells import Floats
 from accountant.dominating_pairs.registry import rule, terms
 from accountant.errors import UnsupportedEventError
 from accountant.loss import loss_of_terms
 from accountant.losses.atoms import Atoms, atoms_of
 from accountant.losses.bounded_range import BoundedRangePair
+from accountant.losses.cells import Floats
 from accountant.losses.gaussian import GaussianMixture
 from accountant.losses.renyi import RenyiCurve, RepeatAndSelect, Tabulated, ZeroConcentrated
 from accountant.losses.sparsified import ReplaceOne, SparsifiedGaussian

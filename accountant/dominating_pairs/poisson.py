@@ -12,7 +12,6 @@ from dp_accounting.privacy_accountant import NeighboringRelation
 from scipy import stats
 
 from accountant import events
-from accountant.cells import Floats
 from accountant.dominating_pairs.mechanisms import (
     discrete_gaussian_masses,
     discrete_laplace_masses,
@@ -25,6 +24,7 @@ from accountant.errors import UnsupportedEventError
 from accountant.loss import loss_of_terms
 from accountant.losses.atoms import Atoms, atoms_of
 from accountant.losses.bounded_range import BoundedRangePair
+from accountant.losses.cells import Floats
 from accountant.losses.compound import SymmetricPair, UnionPair, facing
 from accountant.losses.gaussian import GaussianMixture, poisson_gaussian
 from accountant.losses.location import LocationPair, Noise

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from dp_accounting import dp_event
 from dp_accounting.privacy_accountant import NeighboringRelation
 
-from accountant.attack_risk import separation
 from accountant.bounds import Bounds
 from accountant.calibration import calibrate, solve
 from accountant.errors import CalibrationError
@@ -17,6 +16,7 @@ from accountant.gallery.figures import Figure, Quantity, Unknown, Verdict
 from accountant.gallery.methods import by_method, squared_sensitivity
 from accountant.gallery.releases import Release, composed, filled
 from accountant.privacy_loss import privacy_loss
+from accountant.risk.attack_risk import separation
 
 __all__ = ["Case", "Recomputation", "RecomputedFigure"]
 

@@ -23,7 +23,7 @@ from accountant.gallery.posterior import epsilon_quantile
 from accountant.gallery.releases import CyclicTrees, Release, Tree, composed
 from accountant.privacy_loss import PrivacyLoss, privacy_loss
 from accountant.renyi import epsilon_from_renyi, epsilon_of_zcdp
-from accountant.sgd_limits import shuffled_limit
+from accountant.risk.sgd_limits import shuffled_limit
 
 __all__ = ["SETTINGS", "by_method", "orders", "squared_sensitivity"]
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from accountant.cells import Cells, Floats, Sketch
-from accountant.kernels import ULP
+from accountant.losses.cells import Cells, Floats, Sketch
+from accountant.losses.kernels import ULP
 
 # Atoms that are summed at every node of a contour.
 MOST_ON_CONTOUR = 1024

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from accountant.cells import Cells, Floats, Sketch
-from accountant.kernels import ULP
+from accountant.losses.cells import Cells, Floats, Sketch
+from accountant.losses.kernels import ULP
 from accountant.losses.pair import DominatingPair, bounded_moment, log_add
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from accountant import kernels
+from accountant.losses import kernels
 
 ULP = kernels.ULP
 # Assumed accuracy of exp, expm1, log, log1p and of the normal tail, in ULP; tests measure it.

@@ -14,8 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from scipy import special
 
-from accountant.cells import Cells, Floats, Sketch, normal_masses, normal_tail
-from accountant.kernels import ULP
+from accountant.losses.cells import Cells, Floats, Sketch, normal_masses, normal_tail
+from accountant.losses.kernels import ULP
 from accountant.losses.pair import bounded_moment, log_add
 
 Noise = Literal["gaussian", "laplace"]

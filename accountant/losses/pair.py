@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from accountant.cells import (
+from accountant.losses.cells import (
     Cells,
     Floats,
     Sketch,
@@ -19,8 +19,8 @@ from accountant.cells import (
     sketch_laplace,
     sketch_mixture,
 )
-from accountant.kernels import ULP
 from accountant.losses.gaussian import GaussianMixture
+from accountant.losses.kernels import ULP
 from accountant.losses.laplace import laplace_cumulants, laplace_delta
 
 # Cells of a moment: the chords that replace a convex function are off by (theta width)^2/8.

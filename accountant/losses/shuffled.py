@@ -18,8 +18,8 @@ from functools import lru_cache
 import numpy as np
 from scipy import special
 
-from accountant.kernels import ULP
 from accountant.losses.gaussian import TAIL_ULPS
+from accountant.losses.kernels import ULP
 from accountant.losses.nested_grids import Floats
 from accountant.losses.random_allocation import DiscretePair, check_epoch
 

@@ -7,9 +7,9 @@ import pytest
 from dp_accounting import dp_event
 
 from accountant import privacy_loss
-from accountant.brackets import WIDTH
+from accountant.engine.brackets import WIDTH
+from accountant.engine.lattice_search import epsilon_by_lattice
 from accountant.events import ApproximateDpEvent, DiscreteGaussianDpEvent
-from accountant.lattice_search import epsilon_by_lattice
 
 
 def gaussian_delta(mu, epsilon):

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from accountant import attack_risk, privacy_loss
-from accountant.attack_risk import (
+from accountant import privacy_loss
+from accountant.risk import attack_risk
+from accountant.risk.attack_risk import (
     advantage,
     balanced_accuracy,
     bayes_accuracy,

@@ -23,14 +23,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, special, stats
 
-from accountant import UnsupportedEventError, ledger_file, privacy_loss
-from accountant.adaptive_costs import Cost, pure_divergence, pure_variance, renyi_cost
+from accountant import UnsupportedEventError, privacy_loss
 from accountant.budget import PrivacyBudget
-from accountant.budget_report import BudgetExceededError
 from accountant.events import ApproximateDpEvent
-from accountant.filters import TOLERANCE, GaussianFilter, RenyiFilter
 from accountant.ledger import Ledger, LedgerError
-from accountant.ledger_lines import write_line
+from accountant.spending import ledger_file
+from accountant.spending.adaptive_costs import Cost, pure_divergence, pure_variance, renyi_cost
+from accountant.spending.budget_report import BudgetExceededError
+from accountant.spending.filters import TOLERANCE, GaussianFilter, RenyiFilter
+from accountant.spending.ledger_lines import write_line
 
 ADD_OR_REMOVE = NeighboringRelation.ADD_OR_REMOVE_ONE
 

@@ -13,15 +13,15 @@ from dp_accounting.rdp import RdpAccountant
 from scipy import optimize, stats
 
 from accountant import gallery
-from accountant.composition import Composition
-from accountant.event_codec import decode_event, encode_event
+from accountant.engine.composition import Composition
+from accountant.engine.lattice_search import delta_by_lattice
 from accountant.gallery.__main__ import MARK, PAGE, main, tables
 from accountant.gallery.loading import read
 from accountant.gallery.methods import by_method, orders
 from accountant.gallery.posterior import epsilon_quantile
 from accountant.gallery.releases import Gaussian, Poisson, composed, filled
-from accountant.lattice_search import delta_by_lattice
 from accountant.privacy_loss import privacy_loss
+from accountant.spending.event_codec import decode_event, encode_event
 
 CASES = gallery.cases()
 TEXT = resources.files("accountant.gallery").joinpath("cases.json").read_text("utf-8")

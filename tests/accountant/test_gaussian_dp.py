@@ -8,7 +8,7 @@ import pytest
 from scipy import optimize, stats
 
 from accountant import privacy_loss
-from accountant.gaussian_dp import (
+from accountant.risk.gaussian_dp import (
     GaussianDP,
     compose_gdp,
     gdp_delta,
@@ -16,7 +16,7 @@ from accountant.gaussian_dp import (
     gdp_fnr,
     poisson_limit_gdp,
 )
-from accountant.gaussian_dp_fit import gaussian_dp
+from accountant.risk.gaussian_dp_fit import gaussian_dp
 
 T2 = 256 / 60000, 1.1, 14_062
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from scipy import fft
 
-from accountant.cells import laplace_cells, mixture_cells, normal_masses, quadrature
-from accountant.composition import Composition
-from accountant.contour import Line, saddle_at
-from accountant.convolution import FFT_ULPS, power, powers
-from accountant.kernels import ULP
-from accountant.lattice import Lattice, LatticeError
-from accountant.lattice_search import lattice_delta, lattice_epsilon
+from accountant.engine.composition import Composition
+from accountant.engine.contour import Line, saddle_at
+from accountant.engine.convolution import FFT_ULPS, power, powers
+from accountant.engine.lattice import Lattice, LatticeError
+from accountant.engine.lattice_search import lattice_delta, lattice_epsilon
+from accountant.losses.cells import laplace_cells, mixture_cells, normal_masses, quadrature
 from accountant.losses.gaussian import GaussianMixture, poisson_gaussian
+from accountant.losses.kernels import ULP
 from accountant.losses.laplace import laplace_delta
 
 mpmath.mp.dps = 30

@@ -27,10 +27,11 @@ from dp_accounting.privacy_accountant import NeighboringRelation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accountant import events, ledger_file
-from accountant.event_codec import MAX_DEPTH, decode_event, encode_event
+from accountant import events
 from accountant.ledger import Ledger, LedgerError
-from accountant.ledger_lines import MAX_LINE, read_line, write_line
+from accountant.spending import ledger_file
+from accountant.spending.event_codec import MAX_DEPTH, decode_event, encode_event
+from accountant.spending.ledger_lines import MAX_LINE, read_line, write_line
 
 ROOT = Path(__file__).parent.parent.parent
 

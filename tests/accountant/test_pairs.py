@@ -7,8 +7,8 @@ import mpmath
 import numpy as np
 import pytest
 
-from accountant.composition import Composition
-from accountant.lattice_search import delta_by_lattice
+from accountant.engine.composition import Composition
+from accountant.engine.lattice_search import delta_by_lattice
 from accountant.losses.atoms import Atoms, atoms_of
 from accountant.losses.bounded_range import BoundedRangePair
 from accountant.losses.compound import SymmetricPair, UnionPair

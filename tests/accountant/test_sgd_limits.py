@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from accountant.sgd_limits import least_noise, separation_at_least, shuffled_limit
+from accountant.risk.sgd_limits import least_noise, separation_at_least, shuffled_limit
 
 
 def monte_carlo(sigma, updates, samples, seed=0):

@@ -6,8 +6,8 @@ import pytest
 from scipy import optimize, stats
 
 from accountant import privacy_loss
-from accountant.supporting_lines import Sandwich, Side
-from accountant.tradeoff_curve import TradeoffCurve
+from accountant.engine.supporting_lines import Sandwich, Side
+from accountant.tradeoff import TradeoffCurve
 
 
 def poisson(q, sigma, steps):

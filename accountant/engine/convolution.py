@@ -10,7 +10,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from accountant.kernels import ULP
+from accountant.losses.kernels import ULP
 
 Floats = npt.NDArray[np.float64]
 Complexes = npt.NDArray[np.complex128]

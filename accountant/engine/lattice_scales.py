@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from accountant.cells import Floats, Sketch
-from accountant.composition import Composition
+from accountant.engine.composition import Composition
+from accountant.losses.cells import Floats, Sketch
 from accountant.losses.gaussian import GaussianMixture
 from accountant.losses.pair import DominatingPair, LaplacePair, MixturePair
 

@@ -1,6 +1,6 @@
 """One release on a lattice: the masses of the cells g_i <= loss < g_{i+1}, with their errors.
 
-The lattice engine (accountant/lattice.py) composes them.  Every statement used is proved in
+The lattice engine (accountant/engine/lattice.py) composes them.  Every statement used is proved in
 docs/lattice.md; "section n" refers to it.
 """
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
-from accountant.kernels import ULP
 from accountant.losses.atoms import Atoms
 from accountant.losses.gaussian import GaussianMixture, gaussian_delta
+from accountant.losses.kernels import ULP
 from accountant.losses.laplace import laplace_cumulants, laplace_delta
 from accountant.losses.pair import DominatingPair
 

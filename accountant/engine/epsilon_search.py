@@ -13,9 +13,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from accountant.brackets import SLOW_WIDTH, WIDTH, WIDTH_OF_DELTA, Bracket
-from accountant.composition import Composition
-from accountant.contour import (
+from accountant.engine.brackets import SLOW_WIDTH, WIDTH, WIDTH_OF_DELTA, Bracket
+from accountant.engine.composition import Composition
+from accountant.engine.contour import (
     NODE_BUDGET,
     SMALLEST,
     ContourError,
@@ -24,10 +24,10 @@ from accountant.contour import (
     saddle_at,
     saddle_for,
 )
-from accountant.inversion import DEPTHS, SCOUT_BUDGET, SHALLOW, slow_tail, truncate
-from accountant.kernels import ULP
-from accountant.lattice_search import epsilon_by_lattice, lattice_epsilon
+from accountant.engine.inversion import DEPTHS, SCOUT_BUDGET, SHALLOW, slow_tail, truncate
+from accountant.engine.lattice_search import epsilon_by_lattice, lattice_epsilon
 from accountant.losses.gaussian import LARGEST_EPSILON
+from accountant.losses.kernels import ULP
 
 # A bracket this much narrower than it must be ends the search (relative, in epsilon).
 FINEST = 1e-13

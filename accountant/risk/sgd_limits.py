@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from scipy import optimize, special
 
-from accountant.gaussian_dp import check_number, check_rate
+from accountant.risk.gaussian_dp import check_number, check_rate
 
 __all__ = ["ShuffledLimit", "least_noise", "separation_at_least", "shuffled_limit"]
 
@@ -102,7 +102,8 @@ def separation_at_least(sigma: float, updates: int, sampler: str = "shuffled") -
 def least_noise(separation: float, updates: int, sampler: str = "shuffled") -> float:
     """The noise multiplier that a separation needs at least: with less, kappa is proved larger.
 
-    Necessary, not sufficient: ask `accountant.attack_risk.separation` of a loss for what suffices.
+    Necessary, not sufficient: what suffices says `accountant.risk.attack_risk.separation` of a
+    loss.
 
     Parameters
     ----------
@@ -164,6 +165,6 @@ def _shuffled(sampler: str) -> None:
     if sampler != "shuffled":
         raise ValueError(
             f"the limit is known for shuffled batches, got {sampler!r}: for Poisson sampling it is "
-            "published up to constants only; accountant.attack_risk.separation bounds the "
+            "published up to constants only; accountant.risk.attack_risk.separation bounds the "
             "separation of its loss on both sides"
         )

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from accountant.ledger_lines import (
+from accountant.spending.ledger_lines import (
     FIRST,
     MAX_LINE,
     Entry,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from accountant.brackets import (
+from accountant.engine.brackets import (
     DELTA_WIDTH,
     SLOW_NODES,
     SLOW_WIDTH,
@@ -17,8 +17,8 @@ from accountant.brackets import (
     meet,
     narrow_delta,
 )
-from accountant.composition import Composition
-from accountant.contour import (
+from accountant.engine.composition import Composition
+from accountant.engine.contour import (
     NODE_BUDGET,
     SMALLEST,
     ContourError,
@@ -27,9 +27,9 @@ from accountant.contour import (
     saddle_at,
     saddle_width,
 )
-from accountant.lattice import Lattice
-from accountant.lattice_scales import LatticeError
-from accountant.lattice_search import delta_by_lattice, deltas_by_lattice
+from accountant.engine.lattice import Lattice
+from accountant.engine.lattice_scales import LatticeError
+from accountant.engine.lattice_search import delta_by_lattice, deltas_by_lattice
 
 Floats = npt.NDArray[np.float64]
 

@@ -15,8 +15,8 @@ from typing import Any
 from scipy import special
 
 from accountant.bounds import Bounds
-from accountant.kernels import ULP
 from accountant.losses.gaussian import TAIL_ULPS, gaussian_delta
+from accountant.losses.kernels import ULP
 
 __all__ = [
     "GaussianDP",

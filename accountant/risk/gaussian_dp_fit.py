@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from accountant.gaussian_dp import GaussianDP, check_rate, compose_gdp, gdp_delta
+from accountant.engine.supporting_lines import LARGEST_EPSILON, Sandwich, Side
 from accountant.privacy_loss import PrivacyLoss
-from accountant.supporting_lines import LARGEST_EPSILON, Sandwich, Side
-from accountant.tradeoff_curve import side_of
+from accountant.risk.gaussian_dp import GaussianDP, check_rate, compose_gdp, gdp_delta
+from accountant.tradeoff import side_of
 
 __all__ = ["gaussian_dp"]
 

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
-from accountant.cells import Cells, Floats
-from accountant.composition import Composition
-from accountant.contour import Certificate, log_expm1
-from accountant.convolution import (
+from accountant.engine.composition import Composition
+from accountant.engine.contour import Certificate, log_expm1
+from accountant.engine.convolution import (
     Complexes,
     Norms,
     fold,
@@ -28,14 +27,15 @@ from accountant.convolution import (
     rising_sums,
     suffix,
 )
-from accountant.kernels import ULP
-from accountant.lattice_scales import (
+from accountant.engine.lattice_scales import (
     WISH,
     LatticeError,
     choose_scales,
     pairs_of,
     reverse_cumulant,
 )
+from accountant.losses.cells import Cells, Floats
+from accountant.losses.kernels import ULP
 from accountant.losses.pair import DominatingPair
 
 __all__ = ["Lattice", "LatticeError"]

@@ -17,8 +17,8 @@ import numpy.typing as npt
 from dp_accounting import dp_event
 from dp_accounting.privacy_accountant import NeighboringRelation
 
-from accountant.adaptive_costs import UP, Cost, gaussian_cost, number, renyi_cost
 from accountant.privacy_loss import privacy_loss
+from accountant.spending.adaptive_costs import UP, Cost, gaussian_cost, number, renyi_cost
 
 __all__ = ["Filter", "GaussianFilter", "RenyiFilter"]
 
@@ -96,7 +96,7 @@ class RenyiFilter:
         return cls(epsilon, delta, tuple(chosen.tolist()), tuple(shares.tolist()), failure_delta)
 
     def price(self, event: dp_event.DpEvent, relation: NeighboringRelation) -> Cost:
-        """The cost of one event; see :func:`accountant.adaptive_costs.renyi_cost`."""
+        """The cost of one event; see :func:`accountant.spending.adaptive_costs.renyi_cost`."""
         return renyi_cost(event, relation, self.orders)
 
     def position(self, cost: Cost) -> float:
@@ -188,7 +188,7 @@ class GaussianFilter:
         return ()
 
     def price(self, event: dp_event.DpEvent, relation: NeighboringRelation) -> Cost:
-        """The cost of one event; see :func:`accountant.adaptive_costs.gaussian_cost`."""
+        """The cost of one event; see :func:`accountant.spending.adaptive_costs.gaussian_cost`."""
         return gaussian_cost(event, relation)
 
     def position(self, cost: Cost) -> float:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from dp_accounting import dp_event
 
-from accountant.event_codec import decode_event
+from accountant.spending.event_codec import decode_event
 
 __all__ = ["FIRST", "KINDS", "MAX_LINE", "Entry", "is_beginning", "read_line", "write_line"]
 

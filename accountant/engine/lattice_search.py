@@ -7,12 +7,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from accountant.brackets import SLOW_WIDTH, Bracket, narrow_delta
-from accountant.cells import Floats
-from accountant.composition import Composition
-from accountant.contour import SMALLEST, log_kernel_peak
-from accountant.lattice import SIZE, Lattice
-from accountant.lattice_scales import WISH, LatticeError, pairs_of, sketched_cumulant
+from accountant.engine.brackets import SLOW_WIDTH, Bracket, narrow_delta
+from accountant.engine.composition import Composition
+from accountant.engine.contour import SMALLEST, log_kernel_peak
+from accountant.engine.lattice import SIZE, Lattice
+from accountant.engine.lattice_scales import WISH, LatticeError, pairs_of, sketched_cumulant
+from accountant.losses.cells import Floats
 
 # Lattices for pairs of which only lattices are known may be larger: a second or two.
 LARGEST_SIZE = 1 << 21

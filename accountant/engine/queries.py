@@ -14,15 +14,15 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from accountant.brackets import SLOW_WIDTH, Bracket
-from accountant.composition import Composition, Direction
-from accountant.epsilon_search import epsilon_bracket
-from accountant.inversion import delta_bracket, delta_brackets, delta_from_contour
-from accountant.lattice_search import SCOUT_SIZE, delta_by_lattice
+from accountant.engine.brackets import SLOW_WIDTH, Bracket
+from accountant.engine.composition import Composition, Direction
+from accountant.engine.epsilon_search import epsilon_bracket
+from accountant.engine.inversion import delta_bracket, delta_brackets, delta_from_contour
+from accountant.engine.lattice_search import SCOUT_SIZE, delta_by_lattice
+from accountant.engine.supporting_lines import Sandwich, Side
+from accountant.engine.tradeoff import smallest_fnr
 from accountant.losses.renyi import RenyiCurve
 from accountant.renyi import delta_from_renyi, epsilon_from_renyi
-from accountant.supporting_lines import Sandwich, Side
-from accountant.tradeoff import smallest_fnr
 
 Floats = npt.NDArray[np.float64]
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from accountant.filters import Filter, GaussianFilter, RenyiFilter
 from accountant.ledger import Entry, Ledger, LedgerError
+from accountant.spending.filters import Filter, GaussianFilter, RenyiFilter
 
 __all__ = ["describe", "kept_filter", "new_filter", "settle"]
 

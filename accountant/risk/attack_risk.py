@@ -19,9 +19,9 @@ from typing import Any, Literal
 import numpy as np
 
 from accountant.bounds import Bounds
-from accountant.gaussian_dp import check_rate
 from accountant.privacy_loss import PrivacyLoss
-from accountant.tradeoff_curve import TradeoffCurve
+from accountant.risk.gaussian_dp import check_rate
+from accountant.tradeoff import TradeoffCurve
 
 __all__ = [
     "advantage",

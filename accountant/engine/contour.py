@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from accountant import kernels
-from accountant.composition import Composition
+from accountant.engine.composition import Composition
+from accountant.losses import kernels
 from accountant.losses.laplace import laplace_line
 
 ULP = kernels.ULP

@@ -1,0 +1,1 @@
+"""What a loss means to an attacker: risks, Gaussian DP, limits of private training."""
