@@ -14,9 +14,9 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from accountant.kernels import ULP
 from accountant.losses.atoms import Atoms
 from accountant.losses.bounded_range import BoundedRangePair
+from accountant.losses.kernels import ULP
 from accountant.losses.nested_grids import Floats, Grid, K, Merged, Spread, repeated
 from accountant.losses.pair import LaplacePair
 

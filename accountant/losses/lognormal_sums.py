@@ -12,8 +12,8 @@ from functools import lru_cache
 import numpy as np
 from scipy import special
 
-from accountant.cells import normal_masses
-from accountant.kernels import ULP
+from accountant.losses.cells import normal_masses
+from accountant.losses.kernels import ULP
 from accountant.losses.nested_grids import Floats, Grid, K, Merged, Spread, repeated
 
 __all__ = ["merged_sum", "place_error", "spread_sum"]

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
-from accountant.convolution import FFT_ULPS
-from accountant.kernels import ULP
+from accountant.engine.convolution import FFT_ULPS
+from accountant.losses.kernels import ULP
 
 Floats = npt.NDArray[np.float64]
 

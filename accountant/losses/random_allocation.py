@@ -19,8 +19,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from accountant.kernels import ULP
 from accountant.losses import listed_sums, lognormal_sums
+from accountant.losses.kernels import ULP
 from accountant.losses.listed_sums import ListedPair
 from accountant.losses.nested_grids import LOWEST, Floats, K, Merged, Spread
 
