@@ -146,13 +146,16 @@ def _one_release(found: Terms, step: dp_event.DpEvent) -> float | ListedPair:
 
 
 @lru_cache(maxsize=64)
-def _allocation_upper(one: float | ListedPair, steps: int) -> Atoms:
-    """One listed pair that dominates in both directions."""
+def _allocation_upper(one: float | ListedPair, steps: int) -> Atoms | DirectedPair:
+    """One listed pair that dominates in both directions, or one for each."""
     if isinstance(one, float):
         up, down = (allocation_pair(one, steps, LOG_ALLOCATED, add=add) for add in (False, True))
-    else:
-        up, down = (allocation_pair_of(one, steps, LOG_ALLOCATED, add=add) for add in (False, True))
-    return Atoms(up.losses, up.p, up.p_infinite, down.p_infinite, 4e-12, 4e-12)
+        return Atoms(up.losses, up.p, up.p_infinite, down.p_infinite, 4e-12, 4e-12)
+    up, down = (allocation_pair_of(one, steps, LOG_ALLOCATED, add=add) for add in (False, True))
+    return DirectedPair(
+        Atoms(up.losses, up.p, up.p_infinite, down.p_infinite, 4e-12, 4e-12),
+        Atoms(down.losses, down.p, down.p_infinite, up.p_infinite, 4e-12, 4e-12),
+    )
 
 
 @lru_cache(maxsize=64)

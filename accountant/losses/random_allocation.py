@@ -178,8 +178,9 @@ def _pair(s: float, steps: int, log_mass: float, add: bool) -> DiscretePair:
 
 @lru_cache(maxsize=16)
 def _pair_of(pair: ListedPair, steps: int, log_mass: float, add: bool) -> DiscretePair:
-    error = listed_sums.ratio(pair, steps, log_mass, True).value_error
-    return _above(listed_sums.spread_sum(pair, steps, log_mass), error, add)
+    one = listed_sums.ratio(pair, steps, log_mass, True)
+    ends = float(one.values[0]), float(one.values[-1])
+    return _above(listed_sums.spread_sum(pair, steps, log_mass), one.value_error, add, ends)
 
 
 @lru_cache(maxsize=16)
@@ -194,8 +195,13 @@ def _floor_of(pair: ListedPair, steps: int, log_mass: float, add: bool) -> Discr
     return _below(listed_sums.merged_sum(pair, steps, log_mass, add), error, add)
 
 
-def _above(law: Spread, place_error: float, add: bool) -> DiscretePair:
-    """The pair of the law of a sum; the terms are off by ``place_error`` relatively."""
+def _above(
+    law: Spread, place_error: float, add: bool, ends: tuple[float, float] | None = None
+) -> DiscretePair:
+    """The pair of the law of a sum; the terms are off by ``place_error`` relatively.
+
+    ``ends``: where they lie, if that is bounded.
+    """
     steps = law.count
     z, masses = _flat(law)
     ratios = (steps * law.centre + z) / steps
@@ -209,6 +215,12 @@ def _above(law: Spread, place_error: float, add: bool) -> DiscretePair:
         missing += float(masses[ratios <= 0.0].sum())
     kept = (ratios > 0.0) & (masses > 0.0)
     ratios, masses = _thinned(ratios[kept], masses[kept])
+    if ends is not None and add:
+        ratios, masses = (a[::-1] for a in (-ratios, masses))
+        ratios, masses = _capped(ratios, masses, -ends[0] * (1.0 - 4.0 * place_error))
+        ratios, masses = (a[::-1] for a in (-ratios, masses))
+    elif ends is not None:
+        ratios, masses = _capped(ratios, masses, ends[1] * (1.0 + 4.0 * place_error))
     log_ratios, off = np.log(ratios), place_error + 8.0 * ULP
     slack = off + 8.0 * ULP * np.abs(log_ratios)
     if add:
@@ -294,6 +306,32 @@ def _thinned(ratios: Floats, masses: Floats) -> tuple[Floats, Floats]:
     np.add.at(result, cell, masses * (down + np.where(down > 0.0, error, 0.0)))
     np.add.at(result, cell + 1, masses * (up + np.where(up > 0.0, error, 0.0)))
     return nodes, result * (1.0 + 64.0 * ULP)
+
+
+def _capped(places: Floats, masses: Floats, end: float) -> tuple[Floats, Floats]:
+    """Nothing beyond ``end``, where the truth has nothing: a chord there (section 7)."""
+    if not places[-1] > end:
+        return places, masses
+    last = int(np.searchsorted(places, end, side="right")) - 1
+    best = places, masses
+    least = math.inf
+    for i in (last - 1, last):
+        if i < 0 or end - places[i] < 1e-6 * abs(end):
+            continue
+        rest = masses[i + 1 :]
+        # the distances are exact up to the rounding of both ends
+        error = 16.0 * ULP * (1.0 + abs(end) / (end - places[i]))
+        moved = float(rest @ (places[i + 1 :] - places[i])) / (end - places[i])
+        moved *= 1.0 + error + len(rest) * ULP
+        stays = max(
+            0.0, (float(masses[i]) + float(rest.sum())) * (1.0 + error) - moved * (1.0 - error)
+        )
+        if moved + stays < least:
+            least = moved + stays
+            best = np.append(places[: i + 1], end), np.append(masses[:i], (stays, moved))
+    places, masses = best
+    some = masses > 0.0
+    return places[some], masses[some]
 
 
 def check_epoch(noise_multiplier: object, steps: object, log_mass: object) -> None:

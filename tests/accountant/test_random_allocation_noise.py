@@ -240,6 +240,21 @@ def test_any_list_of_losses(losses, weights, steps, epsilon, add):
     assert exact * (1.0 - 1e-9) <= variance <= exact * (1.0 + 1e-4)
 
 
+@pytest.mark.parametrize("add", BOTH)
+@pytest.mark.parametrize("steps", [1, 2, 3, 40])
+@pytest.mark.parametrize("name", STEPS)
+def test_an_epoch_has_no_larger_loss_than_a_step(name, steps, add):
+    pair = STEPS[name][0]
+    largest = (pair.swapped if add else pair).largest_loss
+    upper = allocation_pair_of(pair, steps, -60.0, add=add)
+    assert upper.losses[-1] <= largest + 1e-11
+    # where a single step of two already is the most that can be seen
+    near = largest - 1e-4
+    assert (
+        upper.delta(near) <= (pair.swapped if add else pair).delta(near)[1] * (1.0 + 1e-4) + 1e-15
+    )
+
+
 def test_ratios_keep_the_mean():
     for pair in (LaplacePair(0.7), BoundedRangePair(2.0), pure_pair(1.0)):
         for above in BOTH:
@@ -274,6 +289,16 @@ def test_events(name, relation):
         assert found.upper <= selections * known.upper + 1e-9
         if selections == 1 and name not in ("approximate", "exponential"):
             assert found.upper <= found.lower * (1.0 + 1e-5)
+
+
+def test_two_epochs_cost_no_more_than_known_places():
+    for step, delta in itertools.product(PRICED.values(), (1e-2, 1e-5)):
+        epoch = events.RandomAllocationDpEvent(2, step)
+        found, known = (
+            privacy_loss(dp.SelfComposedDpEvent(one, 2), ADD_REMOVE).epsilon(delta)
+            for one in (epoch, step)
+        )
+        assert found <= known
 
 
 @pytest.mark.parametrize("name", PRICED)
