@@ -194,7 +194,8 @@ class RandomAllocationDpEvent(DpEvent):
     steps
         Releases in the epoch, at least 1.
     event
-        What each step releases of its batch: a GaussianDpEvent.
+        What each step releases of its batch: Gaussian releases, or one release of Laplace, discrete
+        Laplace or discrete Gaussian noise, of a black box or of the exponential mechanism.
     selections
         How many of the steps a record takes part in, 0 to ``steps``.
     """

@@ -130,7 +130,10 @@ class Atoms:
         # thin out by summing neighbours
         edges = np.linspace(0, len(self.losses), 2049).astype(np.int64)[:-1]
         p = np.add.reduceat(self.p, edges)
-        return Sketch(np.add.reduceat(self.p * self.losses, edges) / p, p)
+        # with both ends, so that no cut falls short of them
+        middle = np.add.reduceat(self.p * self.losses, edges) / p
+        losses = np.concatenate((self.losses[:1], middle, self.losses[-1:]))
+        return Sketch(losses, np.concatenate(([0.0], p, [0.0])))
 
     def delta(self, epsilon: float) -> tuple[float, float]:
         """See ``DominatingPair``."""
