@@ -294,10 +294,11 @@ def _numbers(values: Any, name: str) -> npt.NDArray[np.float64]:
 
 
 def _collect(found: list[Bracket], shape: tuple[int, ...]) -> Bounds:
+    # no negative zeros
     if not shape:
-        return Bounds(found[0].lower, found[0].upper, found[0].tight)
+        return Bounds(found[0].lower + 0.0, found[0].upper + 0.0, found[0].tight)
     return Bounds(
-        np.array([f.lower for f in found]).reshape(shape),
-        np.array([f.upper for f in found]).reshape(shape),
+        np.array([f.lower + 0.0 for f in found]).reshape(shape),
+        np.array([f.upper + 0.0 for f in found]).reshape(shape),
         np.array([f.tight for f in found]).reshape(shape),
     )

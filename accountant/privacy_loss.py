@@ -8,7 +8,7 @@ from dp_accounting.privacy_accountant import NeighboringRelation
 from accountant.dominating_pairs import terms
 from accountant.engine.composition import Direction
 from accountant.loss import PrivacyLoss, loss_of_terms
-from accountant.parameters import check_nesting
+from accountant.parameters import check_nesting, short
 
 __all__ = ["Direction", "PrivacyLoss", "privacy_loss"]
 
@@ -42,7 +42,8 @@ def privacy_loss(
     """
     if not isinstance(neighboring_relation, NeighboringRelation):
         raise ValueError(
-            f"neighboring_relation must be a NeighboringRelation, got {neighboring_relation!r}"
+            "neighboring_relation must be dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE, "
+            f"REPLACE_ONE or REPLACE_SPECIAL (zero-out), got {short(neighboring_relation)}"
         )
     check_nesting(event)
     return loss_of_terms(terms(event, neighboring_relation), neighboring_relation)

@@ -105,7 +105,7 @@ def _bounded(found: Terms, steps: int, step: dp_event.DpEvent) -> Terms:
         one = _one_release(hidden, step)
         if steps > MOST_STEPS:
             raise UnsupportedEventError(
-                f"random allocation is supported of at most {MOST_STEPS:,} steps, got {steps}; "
+                f"random allocation is supported for at most {MOST_STEPS:,} steps, got {steps}; "
                 + LEFT_OUT
             )
         exact = None if isinstance(one, float) else two_point_epoch(one, steps)
@@ -139,7 +139,7 @@ def _one_release(found: Terms, step: dp_event.DpEvent) -> float | ListedPair:
         if is_listed(pair):
             return pair  # type: ignore[return-value]
     raise UnsupportedEventError(
-        "random allocation is supported of Gaussian releases, several from one batch too, and of "
+        "random allocation is supported for Gaussian releases, several from one batch too, and of "
         "one release of Laplace, discrete Laplace or discrete Gaussian noise, of a black box or of "
         f"the exponential mechanism; got {short(step)}; {LEFT_OUT}"
     )

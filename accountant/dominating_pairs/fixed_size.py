@@ -156,7 +156,7 @@ def _with_replacement(
         noise_name, scale = "laplace", 2.0 * next(iter(apart.laplaces))
     else:
         raise UnsupportedEventError(
-            "sampling with replacement is supported of Gaussian releases, or of one Laplace "
+            "sampling with replacement is supported for Gaussian releases, or one Laplace "
             f"release; got {short(event.event)}"
         )
     weights, lost = _multiplicities(batch, size)

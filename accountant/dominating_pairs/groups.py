@@ -79,7 +79,8 @@ def _of_group(event: dp_event.DpEvent, k: int, relation: NeighboringRelation) ->
             terms(event, relation)
             raise UnsupportedEventError(
                 f"no proven loss of {type(event).__name__} for a group of {k} records that enter "
-                "or leave together; use group_size=1, or a mechanism without sampling"
+                "or leave together; use group_size=1, or the guarantee that the mechanism has for "
+                "a group as ApproximateDpEvent"
             )
     return found
 
@@ -135,8 +136,8 @@ def _poisson_group(
         pair = LocationPair("laplace", next(iter(found.laplaces)), shifts, p, plain)
         return Terms(pairs=Counter({pair: 1}))
     raise UnsupportedEventError(
-        f"Poisson sampling for a group of {k} records is supported of Gaussian releases, or of one "
-        f"Laplace release; got {short(inner)}"
+        f"Poisson sampling for a group of {k} records is supported for Gaussian "
+        f"releases, or one Laplace release; got {short(inner)}"
     )
 
 
@@ -159,8 +160,8 @@ def _fixed_size_group(event: dp_event.SampledWithoutReplacementDpEvent, k: int) 
         return Terms() if batch == 0 else found
     if not found.only_gaussians():
         raise UnsupportedEventError(
-            f"batches of fixed size for a group of {k} records are supported of Gaussian releases; "
-            f"got {short(event.event)}"
+            f"batches of fixed size for a group of {k} records are supported for Gaussian "
+            f"releases; got {short(event.event)}"
         )
     if batch > size - k:
         # too few others for a batch: no pair of batches to compare
