@@ -49,7 +49,7 @@ def bounds_row(bounds: "Bounds", exact: bool = True) -> tuple[str, str]:
     """Return the row that shows certified bounds, of a loss that is exact or an upper bound."""
     lower, upper = map(float, bounds)
     width = "certified" if bounds.tight else "certified, wider than usual"
-    if not exact:
+    if not (bounds.tight or exact):
         width = "certified, an upper bound: no exact value is known for this sampling"
     return "bracket", f"[{lower!r}, {upper!r}], {width}"
 

@@ -90,7 +90,7 @@ def meaning(found: Outlook) -> str:
 
 def _certificate(found: Outlook) -> str:
     bracket = f"Certified: {found.lower!r} ≤ ε ≤ {found.upper!r}"
-    if not found.plan.loss.exact:
+    if not (found.tight or found.plan.loss.exact):
         return f"{bracket}. An upper bound: no exact value is known for this sampling."
     if not found.tight:
         return f"{bracket}. The bracket holds but is wider than usual here."
