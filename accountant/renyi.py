@@ -14,6 +14,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from accountant.parameters import nonnegative
+
 ULP = 2.0**-52
 Floats = npt.NDArray[np.float64]
 Curve = Callable[[Floats], Any]
@@ -60,7 +62,7 @@ def epsilon_from_renyi(
     ValueError
         An argument is outside its domain, or the curve answers with a negative number or NaN.
     """
-    target = _nonnegative(delta, "delta")
+    target = nonnegative(delta, "delta")
     _known(conversion)
     if target >= 1.0:
         return Conversion(0.0, math.nan)
@@ -88,7 +90,7 @@ def delta_from_renyi(
 
     The arguments are those of :func:`epsilon_from_renyi`.
     """
-    target = _nonnegative(epsilon, "epsilon")
+    target = nonnegative(epsilon, "epsilon")
     _known(conversion)
     if math.isinf(target):
         return Conversion(0.0, math.nan)
@@ -126,9 +128,9 @@ def epsilon_of_zcdp(rho: float, delta: float, xi: float = 0.0) -> float:
         ``rho`` or ``xi`` is negative or not finite, or ``delta`` is not within (0, 1].
     """
     for value, name in ((rho, "rho"), (xi, "xi")):
-        if not math.isfinite(_nonnegative(value, name)):
+        if not math.isfinite(nonnegative(value, name)):
             raise ValueError(f"{name} must be finite, got {value!r}")
-    if not 0.0 < _nonnegative(delta, "delta") <= 1.0:
+    if not 0.0 < nonnegative(delta, "delta") <= 1.0:
         raise ValueError(f"delta must be within (0, 1], got {delta!r}")
     if rho == 0.0 and xi == 0.0:
         return 0.0
@@ -227,15 +229,6 @@ def _total_variation(orders: Floats, divergences: Floats) -> Floats:
 
 def _up(value: float) -> float:
     return value * (1.0 + 4.0 * ULP)
-
-
-def _nonnegative(value: object, name: str) -> float:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
-        raise ValueError(f"{name} must be a number >= 0, got {value!r}")
-    number = float(value)
-    if not number >= 0.0:
-        raise ValueError(f"{name} must be a number >= 0, got {value!r}")
-    return number
 
 
 def _known(conversion: object) -> None:

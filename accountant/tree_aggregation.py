@@ -17,6 +17,7 @@ import numpy.typing as npt
 from numba import njit
 
 from accountant.errors import UnsupportedEventError
+from accountant.parameters import whole_count
 
 Integers = npt.NDArray[np.int64]
 Table = tuple[Integers, Integers, Integers]
@@ -143,11 +144,10 @@ def _occurrences(end: Integers, phase: Integers, cycle: int) -> Integers:
 
 def whole(value: object, name: str) -> int:
     """``value`` as a whole number within [0, 2^40]."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        raise ValueError(f"{name} must be a whole number >= 0, got {value!r}")
-    if not 0 <= value <= MOST_STEPS:
-        raise ValueError(f"{name} must be a whole number within [0, 2^40], got {value!r}")
-    return int(value)
+    number = whole_count(value, name)
+    if number > MOST_STEPS:
+        raise ValueError(f"{name} must be a whole number within [0, 2^40], got {number}")
+    return number
 
 
 def _each(steps: Sequence[int]) -> list[int]:

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from accountant.parameters import nonnegative
 from accountant.renyi import delta_from_renyi, minimise
 
 ULP = 2.0**-52
@@ -87,8 +88,8 @@ class ZeroConcentrated(RenyiCurve):
     xi: float = 0.0
 
     def __post_init__(self) -> None:
-        check_nonnegative(self.rho, "rho")
-        check_nonnegative(self.xi, "xi")
+        nonnegative(self.rho, "rho")
+        nonnegative(self.xi, "xi")
 
     def divergences(self, orders: Floats) -> Floats:
         """See :class:`RenyiCurve`."""
@@ -107,7 +108,7 @@ class PureDp(RenyiCurve):
     epsilon: float
 
     def __post_init__(self) -> None:
-        check_nonnegative(self.epsilon, "epsilon")
+        nonnegative(self.epsilon, "epsilon")
 
     def divergences(self, orders: Floats) -> Floats:
         """See :class:`RenyiCurve`."""
@@ -227,8 +228,8 @@ class RepeatAndSelect(RenyiCurve):
     shape: float
 
     def __post_init__(self) -> None:
-        check_nonnegative(self.mean, "mean")
-        check_nonnegative(self.shape, "shape")
+        nonnegative(self.mean, "mean")
+        nonnegative(self.shape, "shape")
         poisson = math.isinf(self.shape)
         if math.isinf(self.mean) or self.mean <= 0.0 or (self.mean < 1.0 and not poisson):
             raise ValueError(
@@ -318,14 +319,6 @@ def _log_inverse_gamma(mean: float, shape: float) -> float:
             break
         low, high = (middle, high) if log_mean(middle) <= target else (low, middle)
     return high
-
-
-def check_nonnegative(value: object, name: str) -> None:
-    """Refuse what is not a number >= 0; infinity is one."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
-        raise ValueError(f"{name} must be a number >= 0, got {value!r}")
-    if not float(value) >= 0.0:
-        raise ValueError(f"{name} must be a number >= 0, got {value!r}")
 
 
 __all__ = ["Mechanism", "PureDp", "RenyiCurve", "RepeatAndSelect", "Tabulated", "ZeroConcentrated"]

@@ -26,9 +26,9 @@ from accountant.losses.renyi import (
     Mechanism,
     RenyiCurve,
     ZeroConcentrated,
-    check_nonnegative,
     log_expm1,
 )
+from accountant.parameters import nonnegative, probability
 
 # Whole orders at which the sums are evaluated; above, joint convexity alone answers.
 LARGEST_SUM = 4096
@@ -57,7 +57,7 @@ class PoissonSampled(RenyiCurve):
     probability: float
 
     def __post_init__(self) -> None:
-        _check_probability(self.probability)
+        probability(self.probability, "probability")
 
     def divergences(self, orders: Floats) -> Floats:
         """See :class:`RenyiCurve`."""
@@ -99,7 +99,7 @@ class PoissonSampledReplaceOne(RenyiCurve):
     probability: float
 
     def __post_init__(self) -> None:
-        _check_probability(self.probability)
+        probability(self.probability, "probability")
 
     def divergences(self, orders: Floats) -> Floats:
         """See :class:`RenyiCurve`."""
@@ -130,8 +130,8 @@ class SampledWithoutReplacement(RenyiCurve):
     largest_loss: float = math.inf
 
     def __post_init__(self) -> None:
-        _check_probability(self.probability)
-        check_nonnegative(self.largest_loss, "largest_loss")
+        probability(self.probability, "probability")
+        nonnegative(self.largest_loss, "largest_loss")
 
     def divergences(self, orders: Floats) -> Floats:
         """See :class:`RenyiCurve`."""
@@ -177,8 +177,8 @@ class GaussianSampledWithoutReplacement(RenyiCurve):
     probability: float
 
     def __post_init__(self) -> None:
-        _check_probability(self.probability)
-        check_nonnegative(self.noise_multiplier, "noise_multiplier")
+        probability(self.probability, "probability")
+        nonnegative(self.noise_multiplier, "noise_multiplier")
         if not 1e-100 <= self.noise_multiplier <= 1e100:
             raise ValueError(
                 f"noise_multiplier must be within [1e-100, 1e100], got {self.noise_multiplier!r}"
@@ -208,12 +208,6 @@ class GaussianSampledWithoutReplacement(RenyiCurve):
         bound = math.log(4.0) + 0.5 * (central[j // 2] + central[(j + 1) // 2])
         terms[3 : known + 1] = np.minimum(terms[3 : known + 1], bound)
         return _log_sums(orders, self.probability, 0.0, terms)
-
-
-def _check_probability(value: object) -> None:
-    check_nonnegative(value, "probability")
-    if not float(value) <= 1.0:  # type: ignore[arg-type]
-        raise ValueError(f"probability must be within [0, 1], got {value!r}")
 
 
 # --- the pieces ----------------------------------------------------------------------------------

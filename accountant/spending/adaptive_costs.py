@@ -12,6 +12,7 @@ from dp_accounting import dp_event
 from dp_accounting.privacy_accountant import NeighboringRelation
 
 from accountant.errors import UnsupportedEventError
+from accountant.parameters import whole_count
 from accountant.privacy_loss import PrivacyLoss, privacy_loss
 
 __all__ = ["Cost", "gaussian_cost", "pure_divergence", "pure_variance", "renyi_cost"]
@@ -154,16 +155,10 @@ def _flat_parts(event: dp_event.DpEvent) -> list[tuple[dp_event.DpEvent, int]]:
         if type(one) is dp_event.ComposedDpEvent:
             todo += [(part, count) for part in one.events]
         elif type(one) is dp_event.SelfComposedDpEvent:
-            todo.append((one.event, count * _whole(one.count)))
+            todo.append((one.event, count * whole_count(one.count, "count")))
         else:
             done.append((one, count))
     return done
-
-
-def _whole(count: object) -> int:
-    if isinstance(count, (bool, np.bool_)) or not isinstance(count, (int, np.integer)) or count < 0:
-        raise ValueError(f"count must be a whole number >= 0, got {count!r}")
-    return int(count)
 
 
 def _sum_up(terms: Sequence[float]) -> float:
