@@ -11,15 +11,17 @@ described and proved in docs/renyi.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
 from accountant.errors import UnsupportedEventError
-from accountant.parameters import whole_count
+from accountant.parameters import short, whole_count
 
 Integers = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 Table = tuple[Integers, Integers, Integers]
 
 MOST_STEPS = 2**40
@@ -27,6 +29,8 @@ MOST_STEPS = 2**40
 MOST_WORK = 2.0e9
 # Of one table; some hundred bytes each while two are joined.
 MOST_CELLS = 4_000_000
+# Steps that are walked through one by one; some seconds.
+MOST_WALKED = 2**27
 UNREACHABLE = -1
 
 
@@ -68,78 +72,74 @@ def squared_sensitivity(
     >>> squared_sensitivity(2000, max_participations=6, min_separation=314)
     79
     """
-    trees = [whole(steps, "steps")] if np.isscalar(steps) else _each(steps)  # type: ignore[arg-type]
+    trees, full = _trees(steps, completed)
     most = whole(max_participations, "max_participations")
-    gap = whole(min_separation, "min_separation")
-    if gap == 0:
-        raise ValueError("min_separation must be a whole number >= 1, got 0")
-    if isinstance(completed, (bool, np.bool_)):
-        full = [bool(completed)] * len(trees)
-    else:
-        full = [bool(one) for one in completed]
-        if len(full) != len(trees):
-            raise ValueError(
-                f"completed must be one bool, or one for each tree; got {len(full)} for "
-                f"{len(trees)} trees"
-            )
-    trees, full = [t for t in trees if t], [f for t, f in zip(trees, full, strict=True) if t]
+    gap = _distance(min_separation, "min_separation")
     total = sum(trees)
     most = min(most, -(-total // gap))
     if most == 0:
         return 0
     if most == 1:
         return max(_depth(t, f) for t, f in zip(trees, full, strict=True))
-    if gap >= total:
-        gap = total
-    _refuse_too_much(max(trees), len(trees), most, gap)
+    gap = min(gap, total)
+    runs = [(*tree, len(list(run))) for tree, run in groupby(zip(trees, full, strict=True))]
+    _refuse_too_much(runs, most, gap)
     blocks = _Blocks(gap, most)
     result = blocks.nothing
-    for tree, is_full in zip(reversed(trees), reversed(full), strict=True):
-        result = blocks.before(blocks.forest(tree, is_full), tree, result)
+    for leaves, is_full, times in reversed(runs):
+        result = blocks.repeated(blocks.forest(leaves, is_full), leaves, times, result)
     return int(np.max(result[0][0]))
 
 
-def cyclic_squared_sensitivity(steps: int, cycle_length: int, completed: bool = False) -> int:
-    """The same where a record takes part in every ``cycle_length``-th step, in one tree.
+def cyclic_squared_sensitivity(
+    steps: int | Sequence[int], cycle_length: int, completed: bool | Sequence[bool] = False
+) -> int:
+    """The same where a record takes part in every ``cycle_length``-th step.
 
     The order of the data is the same in every epoch, as in arXiv 2103.00039, Appendix D.3: the
-    maximum is over the first step only.
+    maximum is over the first step only.  Trees that follow one another leave the order as it is.
 
     Raises
     ------
     ValueError
         ``steps`` is negative, ``cycle_length`` is below 1, or either is not a whole number.
+    UnsupportedEventError
+        There are too many steps to walk through.
     """
-    leaves = whole(steps, "steps")
-    cycle = whole(cycle_length, "cycle_length")
-    if cycle == 0:
-        raise ValueError("cycle_length must be a whole number >= 1, got 0")
+    trees, full = _trees(steps, completed)
+    cycle = _distance(cycle_length, "cycle_length")
+    leaves = sum(trees)
     if leaves == 0:
         return 0
-    if leaves > 2**27:
+    if leaves > MOST_WALKED:
         raise UnsupportedEventError(
             f"a tree of {leaves} steps is too large to walk; use squared_sensitivity with "
             "min_separation=cycle_length, an upper bound"
         )
-    phases = np.arange(min(cycle, leaves), dtype=np.int64)
-    total = np.zeros(len(phases), dtype=np.int64)
-    levels = (leaves - 1).bit_length() if completed else leaves.bit_length() - 1
-    for level in range(levels + 1):
-        size = 2**level
-        nodes = -(-leaves // size) if completed else leaves // size
-        starts = np.arange(nodes, dtype=np.int64) * size
-        ends = np.minimum(starts + size, leaves)
-        for some in np.array_split(phases, max(1, nodes * len(phases) // 2**22)):
-            below_end = _occurrences(ends[:, None], some, cycle)
-            counts = below_end - _occurrences(starts[:, None], some, cycle)
-            total[some] += np.sum(counts * counts, axis=0)
-    return int(total.max())
+    ends = np.cumsum(np.array(trees, dtype=np.int64))
+    return int(_worst_phase(ends, np.array(full, dtype=np.bool_), min(cycle, leaves)))
 
 
-def _occurrences(end: Integers, phase: Integers, cycle: int) -> Integers:
-    """How many of phase, phase + cycle, ... are below ``end``."""
-    found: Integers = np.maximum(0, (end - phase + cycle - 1) // cycle)
-    return found
+def level_bound(
+    steps: int | Sequence[int],
+    max_participations: int = 1,
+    min_separation: int = 1,
+    completed: bool | Sequence[bool] = False,
+) -> int:
+    """An upper bound of ``squared_sensitivity`` for trees of any size, at once.
+
+    A node over m steps has at most ``c = ceil(m/min_separation)`` participations below it, so that
+    the nodes of one level add at most as much as full ones: ``(E // c) c^2 + (E mod c)^2`` for E
+    participations.  The arguments and errors are those of ``squared_sensitivity``.
+    """
+    trees, full = _trees(steps, completed)
+    gap = _distance(min_separation, "min_separation")
+    most = min(whole(max_participations, "max_participations"), -(-sum(trees) // gap))
+    if most == 0:
+        return 0
+    levels = max(_depth(t, f) for t, f in zip(trees, full, strict=True))
+    below = [min(most, -(-(2**level) // gap)) for level in range(levels)]
+    return sum((most // c) * c * c + (most % c) ** 2 for c in below)
 
 
 def whole(value: object, name: str) -> int:
@@ -150,10 +150,35 @@ def whole(value: object, name: str) -> int:
     return number
 
 
-def _each(steps: Sequence[int]) -> list[int]:
-    if isinstance(steps, (str, bytes)) or not isinstance(steps, Sequence | np.ndarray):
-        raise ValueError(f"steps must be a whole number, or one for each tree; got {steps!r}")
-    return [whole(one, "steps") for one in steps]
+def _distance(value: object, name: str) -> int:
+    distance = whole(value, name)
+    if distance == 0:
+        raise ValueError(f"{name} must be a whole number >= 1, got 0")
+    return distance
+
+
+def _trees(
+    steps: int | Sequence[int], completed: bool | Sequence[bool]
+) -> tuple[list[int], list[bool]]:
+    """The trees that have any steps, and whether each is completed."""
+    if np.isscalar(steps) or steps is None:
+        trees = [whole(steps, "steps")]
+    elif isinstance(steps, (str, bytes)) or not isinstance(steps, Sequence | np.ndarray):
+        raise ValueError(f"steps must be a whole number, or one for each tree; got {short(steps)}")
+    else:
+        trees = [whole(one, "steps") for one in steps]
+    if sum(trees) > MOST_STEPS:
+        raise ValueError(f"steps must be at most 2^40 over all trees, got {sum(trees)}")
+    if isinstance(completed, (bool, np.bool_)):
+        full = [bool(completed)] * len(trees)
+    else:
+        full = [bool(one) for one in completed]
+        if len(full) != len(trees):
+            raise ValueError(
+                f"completed must be one bool, or one for each tree; got {len(full)} for "
+                f"{len(trees)} trees"
+            )
+    return [t for t in trees if t], [f for t, f in zip(trees, full, strict=True) if t]
 
 
 def _depth(leaves: int, completed: bool) -> int:
@@ -161,16 +186,17 @@ def _depth(leaves: int, completed: bool) -> int:
     return (leaves - 1).bit_length() + 1 if completed else leaves.bit_length()
 
 
-def _refuse_too_much(largest: int, trees: int, most: int, gap: int) -> None:
+def _refuse_too_much(runs: list[tuple[int, bool, int]], most: int, gap: int) -> None:
     work = 0.0
-    for level in range(gap.bit_length(), largest.bit_length() + 1):
+    for level in range(gap.bit_length(), max(leaves for leaves, _, _ in runs).bit_length() + 1):
         here = min(most, -(-(2**level) // gap))
         work += 4.0 * gap * here * min(here, most)
-    work += 4.0 * trees * gap * most * most
+    joins = sum(2 * times.bit_length() for _, _, times in runs)
+    work += 4.0 * joins * gap * most * most
     if work > MOST_WORK or gap * (most + 1) > MOST_CELLS:
         raise UnsupportedEventError(
             f"the worst pattern of {most} participations at least {gap} steps apart takes too "
-            "long to find; ask with a smaller min_separation, an upper bound, or use "
+            "long to find; use level_bound or a smaller min_separation, which are upper bounds, or "
             "cyclic_squared_sensitivity where the order of the data is fixed"
         )
 
@@ -216,6 +242,17 @@ class _Blocks:
             if completed:
                 reached, table = level + 1, _lifted(table, 1)
         return table
+
+    def repeated(self, tree: Table, size: int, times: int, rest: Table) -> Table:
+        """So many trees of one size, and the rest after them."""
+        while True:
+            if times & 1:
+                rest = self.before(tree, size, rest)
+            times >>= 1
+            if times == 0:
+                return rest
+            tree = self.before(tree, size, tree)
+            size *= 2
 
     def before(self, left: Table, size: int, right: Table) -> Table:
         """Two neighbouring blocks as one, without a node above them."""
@@ -305,4 +342,41 @@ def _join(
     return values, waits, lengths, True
 
 
-__all__ = ["cyclic_squared_sensitivity", "squared_sensitivity"]
+@njit(cache=True, nogil=True)
+def _worst_phase(ends: Integers, completed: Flags, phases: int) -> int:
+    """Largest sum of squares over the first steps; a new participation adds 2 n_v - 1 to node v."""
+    most_levels = 0
+    for tree in range(len(ends)):
+        leaves = ends[tree] - (ends[tree - 1] if tree else 0)
+        levels = 1
+        while 1 << (levels - 1) < leaves:
+            levels += 1
+        most_levels = max(most_levels, levels)
+    below = np.zeros(most_levels, dtype=np.int64)
+    worst = 0
+    for phase in range(phases):
+        total, tree, first, before = 0, 0, 0, -1
+        for step in range(phase, ends[-1], phases):
+            while step >= ends[tree]:
+                first = ends[tree]
+                tree += 1
+                before = -1
+            place, leaves = step - first, ends[tree] - first
+            for level in range(most_levels):
+                size = 1 << level
+                if completed[tree]:
+                    if size >= 2 * leaves:
+                        break
+                elif ((place >> level) + 1) << level > leaves:
+                    break
+                if before >= 0 and place >> level == before >> level:
+                    below[level] += 1
+                else:
+                    below[level] = 1
+                total += 2 * below[level] - 1
+            before = place
+        worst = max(worst, total)
+    return worst
+
+
+__all__ = ["cyclic_squared_sensitivity", "level_bound", "squared_sensitivity"]

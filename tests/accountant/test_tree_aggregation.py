@@ -11,7 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accountant.errors import UnsupportedEventError
-from accountant.tree_aggregation import cyclic_squared_sensitivity, squared_sensitivity
+from accountant.tree_aggregation import (
+    _Blocks,
+    cyclic_squared_sensitivity,
+    level_bound,
+    squared_sensitivity,
+)
 
 
 def value(pattern, trees, completed):
@@ -125,6 +130,62 @@ def test_a_fixed_order(steps, cycle, completed):
     assert found <= squared_sensitivity(steps, steps, cycle, completed)
 
 
+@given(
+    st.lists(st.integers(0, 40), min_size=1, max_size=4).filter(sum),
+    st.integers(1, 12),
+    st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_fixed_order_across_trees(trees, cycle, completed):
+    some = [t for t in trees if t]
+    truth = max(
+        value(range(first, sum(trees), cycle), some, [completed] * len(some))
+        for first in range(min(cycle, sum(trees)))
+    )
+    found = cyclic_squared_sensitivity(trees, cycle, completed)
+    assert found == truth
+    assert found <= squared_sensitivity(trees, sum(trees), cycle, completed)
+
+
+@given(
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.integers(0, 9),
+    st.integers(1, 5),
+    st.integers(1, 20),
+    st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_equal_trees_are_joined_by_doubling(steps, times, last, most, gap, completed):
+    trees = [steps] * times + [last]
+    blocks = _Blocks(min(gap, sum(trees)), min(most, -(-sum(trees) // gap)))
+    one_by_one = blocks.nothing
+    for tree in reversed([t for t in trees if t]):
+        one_by_one = blocks.before(blocks.forest(tree, completed), tree, one_by_one)
+    assert squared_sensitivity(trees, most, gap, completed) == one_by_one[0][0].max()
+
+
+@given(
+    st.lists(st.integers(1, 60), min_size=1, max_size=3),
+    st.integers(0, 8),
+    st.integers(1, 30),
+    st.booleans(),
+)
+@settings(max_examples=100, deadline=None)
+def test_a_bound_for_trees_of_any_size(trees, most, gap, completed):
+    bound = level_bound(trees, most, gap, completed)
+    assert bound >= squared_sensitivity(trees, most, gap, completed)
+    if most <= 1:
+        assert bound == squared_sensitivity(trees, most, gap, completed)
+
+
+def test_the_bound_by_levels():
+    # 2^8 < 314: at most one below a node; 2 below 512 steps, 4 below 1024
+    assert level_bound(2000, 6, 314) == 9 * 6 + 3 * 2**2 + (4**2 + 2**2)
+    assert level_bound(4096, 4096) == squared_sensitivity(4096, 4096)
+    assert level_bound(10**12, 10**6, 999) < 40 * 10**12
+
+
 def test_dp_ftrl_on_cifar():
     # 5 trees of 20 epochs of 100 steps; all but the last completed; noise 46.3
     z = 4 * cyclic_squared_sensitivity(2000, 100, True) + cyclic_squared_sensitivity(2000, 100)
@@ -140,6 +201,21 @@ def test_monotone():
         assert z <= squared_sensitivity(steps, most + 1, gap)
         assert z <= squared_sensitivity(steps, most, gap - 1)
         assert z <= squared_sensitivity(steps, most, gap, completed=True)
+
+
+@pytest.mark.parametrize(
+    ("participations", "separation", "expected"),
+    [(6, 1, 542), (6, 100, 358), (6, 342, 298), (6, 16_666, 118), (5, 20_000, 100)],
+)
+def test_a_hundred_thousand_steps(participations, separation, expected):
+    found = squared_sensitivity(100_000, participations, separation)
+    # as early as can be: one pattern of those that the maximum is over
+    earliest = range(0, participations * separation, separation)
+    levels = (np.array(earliest) >> level for level in range(17))
+    counts = [np.unique(blocks, return_counts=True) for blocks in levels]
+    released = [np.sum(n[(b + 1) << level <= 100_000] ** 2) for level, (b, n) in enumerate(counts)]
+    assert sum(released) <= found == expected
+    assert found <= level_bound(100_000, participations, separation)
 
 
 def test_large_trees():
