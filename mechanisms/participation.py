@@ -6,7 +6,7 @@ separation (arXiv 2306.08153; TF-Privacy and arXiv 2103.00039 count the steps in
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeAlias
 
 from accountant.parameters import probability, short, whole_count
@@ -20,6 +20,7 @@ __all__ = [
     "SingleParticipation",
     "federated",
     "from_dict",
+    "to_dict",
 ]
 
 
@@ -253,8 +254,8 @@ def federated(
 
 def to_dict(participation: Participation) -> dict[str, Any]:
     """Return a participation as plain JSON values."""
-    fields = {name: getattr(participation, name) for name in participation.__dataclass_fields__}
-    return {"participation": participation.name, **fields}
+    values = {field.name: getattr(participation, field.name) for field in fields(participation)}
+    return {"participation": participation.name, **values}
 
 
 def from_dict(values: object) -> Participation:
@@ -272,14 +273,14 @@ def from_dict(values: object) -> Participation:
     kind = _BY_NAME.get(name) if isinstance(name, str) else None
     if kind is None:
         raise ValueError(f"participation must be one of {', '.join(_BY_NAME)}, got {short(name)}")
-    unknown = set(given) - set(kind.__dataclass_fields__)
+    known = [field.name for field in fields(kind)]
+    unknown = set(given).difference(known)
     if unknown:
         raise ValueError(f"a participation of kind {name} has no {short(min(map(str, unknown)))}")
     try:
         found: Participation = kind(**given)
     except TypeError:
-        needed = ", ".join(kind.__dataclass_fields__)
-        raise ValueError(f"a participation of kind {name} needs {needed}") from None
+        raise ValueError(f"a participation of kind {name} needs {', '.join(known)}") from None
     return found
 
 
