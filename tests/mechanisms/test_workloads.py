@@ -84,7 +84,7 @@ def test_a_run_of_a_billion_steps_has_no_matrix_and_no_coefficients():
     ("make", "says"),
     [
         (lambda: prefix_sum(0), "steps must be a whole number >= 1"),
-        (lambda: prefix_sum(2.5),  # type: ignore[arg-type]
+        (lambda: prefix_sum(2.5), "steps must be a whole number"),  # type: ignore[arg-type]
         (lambda: prefix_sum(True), "steps must be a whole number"),
         (lambda: momentum(5, 1.0), r"beta must be within \[0, 1\)"),
         (lambda: momentum(5, float("nan")), "beta must be"),
