@@ -285,7 +285,13 @@ class NoiseStream:
         _check_executor(executor)
         width = _block_width(block)
         state, buffers = read_state(path, noise_filter)
-        source = source_of(state.source, bytes.fromhex(state.key))
+        try:
+            source = source_of(state.source, bytes.fromhex(state.key))
+        except ValueError:
+            raise ValueError(
+                f"{os.fspath(path)} is not the saved state of a noise stream: its source and key "
+                "do not go together"
+            ) from None
         if sampler_digest(state.source) != state.sampler:
             raise ValueError(
                 f"{os.fspath(path)} was saved where {state.source} drew other normals: go on with "

@@ -7,7 +7,7 @@ that runs it, cell of columns by cell of columns.
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -78,7 +78,7 @@ def digest_of(name: str, *arrays: npt.ArrayLike) -> str:
 
 
 class _ByContent:
-    """Filters are equal where their contents are."""
+    """Filters are equal where their contents are; a copy is built and checked like the first."""
 
     def digest(self) -> str:
         raise NotImplementedError
@@ -88,6 +88,10 @@ class _ByContent:
 
     def __hash__(self) -> int:
         return hash(self.digest())
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        parameters: tuple[Any, ...] = fields(self)  # type: ignore[arg-type]
+        return type(self), tuple(getattr(self, each.name) for each in parameters if each.init)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def add(weight: float, z: Floats, total: Floats) -> None:
 
 @njit(cache=True, nogil=True)
 def banded(step: int, coefficients: Floats, rows: Values, z: Floats, out: Values) -> None:
-    """``out`` <- (z - sum_i coefficients[i] y_{step-i}) / coefficients[0]; y_t in rows[t % kept]."""
+    """``out`` <- (z - sum_i c[i] y_{step-i}) / c[0], c the coefficients; rows[t % kept] = y_t."""
     kept = rows.shape[0]
     for start in range(0, z.size, TILE):
         rest, y = z[start : start + TILE], out[start : start + TILE]
@@ -45,7 +45,7 @@ def banded(step: int, coefficients: Floats, rows: Values, z: Floats, out: Values
 
 @njit(cache=True, nogil=True)
 def inverse_banded(step: int, coefficients: Floats, rows: Values, z: Floats, out: Values) -> None:
-    """``out`` <- sum_i coefficients[i] z_{step-i}; z_t in rows[t % kept]."""
+    """``out`` <- sum_i coefficients[i] z_{step-i}; rows[t % kept] = z_t."""
     kept = rows.shape[0]
     total = np.empty(TILE)
     for start in range(0, z.size, TILE):
