@@ -12,7 +12,8 @@ from decimal import ROUND_FLOOR, Context, Decimal
 
 from accountant import CalibrationError
 from mechanisms.plan import Plan
-from mechanisms.plan_fields import LARGEST_COUNT, PlanError
+from mechanisms.planning.fields import LARGEST_COUNT, PlanError
+from mechanisms.planning.samplers import ALLOCATED
 
 __all__ = [
     "Concern",
@@ -97,14 +98,17 @@ class Cost:
 def milestones(plan: Plan, points: int = 40) -> tuple[int, ...]:
     """Return numbers of steps at which to look, denser where epsilon rises fastest: early on.
 
-    The first step (of balls in bins: the first epoch) and the last are always among them.
+    The first step (of balls in bins: the first epoch) and the last are always among them. With
+    correlated noise it is the last alone: the run is one release.
     """
     if plan.steps is None:
         raise PlanError("steps", None, "given, or epochs, to look along the run")
+    if not isinstance(plan.mechanism, str):
+        return (plan.steps,)
     steps = plan.steps
     spread = (math.ceil(steps * (k / points) ** 2) for k in range(1, points + 1))
     # Balls in bins are planned in whole epochs.
-    unit = steps // (plan.max_participations or 1) if plan.sampler == "balls_in_bins" else 1
+    unit = steps // (plan.max_participations or 1) if plan.sampler in ALLOCATED else 1
     return tuple(sorted({unit, steps, *(min(-(-step // unit) * unit, steps) for step in spread)}))
 
 

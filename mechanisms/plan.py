@@ -4,10 +4,10 @@ import hashlib
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from mechanisms import plan_calibration, plan_event, plan_file, plan_guarantee
-from mechanisms.plan_fields import DEFAULTS, FIELDS, validated
-from mechanisms.plan_schedule import settled
-from mechanisms.plan_values import PlanValues
+from mechanisms.planning import calibration, event, file, guarantee, participation
+from mechanisms.planning.fields import DEFAULTS, FIELDS, validated
+from mechanisms.planning.schedule import settled
+from mechanisms.planning.values import PlanValues
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from accountant import PrivacyLoss
     from accountant.guarantee import Guarantee
+    from mechanisms.strategies import Strategy
 
     Number: TypeAlias = int | float | np.integer[Any] | np.floating[Any]
 
@@ -61,22 +62,36 @@ class Plan(PlanValues):
         in every step. "balls_in_bins": each example in one, chosen at random, of the
         ``ceil(dataset_size / batch_size)`` batches of every epoch, and whole epochs. "shuffled":
         so many batches of data that is shuffled in every epoch, with no amplification.
+        "min_separation": any batches in which no example comes back before `min_separation` steps
+        have gone by, as a server of federated learning sees to it. "cyclic_poisson": `groups` of
+        examples take turns, and Poisson sampling draws from the group whose turn it is.
+        "balls_in_bins_once": balls in bins with the same batch in every epoch.
     max_batch_size : int, optional
         A cap on the batch under Poisson sampling: a larger one is cut to so many of its examples,
         chosen at random. Needs `dataset_size`.
+    min_separation : int, optional
+        For "min_separation": the least distance between two steps of one example, 1 for
+        consecutive ones.
+    max_participations : int, optional
+        For "min_separation": the most steps of one example; without it, as many as fit.
+    groups : int, optional
+        For "cyclic_poisson": how many groups of equal size take turns.
     neighboring_relation : str or NeighboringRelation, default "add_or_remove_one"
-        Which data sets are neighbours: "add_or_remove_one" (not for "fixed_order" and "shuffled"),
-        "replace_special" (one example is zeroed out) or "replace_one" (not for "balls_in_bins").
+        Which data sets are neighbours: "add_or_remove_one" (not for "fixed_order", "shuffled" and
+        "min_separation"), "replace_special" (one example is zeroed out) or "replace_one" (not for
+        balls in bins).
     unit : str, default "example"
         What one row of the data set is, as the statement will call it.
     group_size : int, default 1
         How many examples one protected party contributes, all of which are protected together.
-        1 for "without_replacement", for "balls_in_bins", with a cap, and for Poisson sampling under
-        "replace_one".
+        1 for "without_replacement", "cyclic_poisson" and balls in bins, with a cap, and for Poisson
+        sampling under "replace_one".
     release : {"final_model", "all_checkpoints", "all_updates"}, default "final_model"
         What leaves the run. Epsilon covers every noisy update in any case.
-    mechanism : {"identity"}, default "identity"
-        How noise is correlated over steps: not at all.
+    mechanism : "identity" or Strategy, default "identity"
+        How noise is correlated over steps: not at all, or as a strategy of
+        `mechanisms.strategies` with as many steps. The noise multiplier is then in units of the
+        strategy's sensitivity for the sampler's patterns of participation.
 
     Raises
     ------
@@ -108,11 +123,14 @@ class Plan(PlanValues):
         delta: "Number | None" = None,
         sampler: str | None = None,
         max_batch_size: "Number | None" = None,
+        min_separation: "Number | None" = None,
+        max_participations: "Number | None" = None,
+        groups: "Number | None" = None,
         neighboring_relation: "str | NeighboringRelation | None" = None,
         unit: str | None = None,
         group_size: "Number | None" = None,
         release: str | None = None,
-        mechanism: str | None = None,
+        mechanism: "str | Strategy | None" = None,
         **unknown: object,
     ) -> None:
         given = {name: value for name, value in locals().items() if name in FIELDS}
@@ -123,20 +141,32 @@ class Plan(PlanValues):
 
     @property
     def noise_stddev(self) -> float:
-        """Standard deviation of the noise on the sum of clipped gradients.
+        """Standard deviation by which the mechanism's noise is multiplied, on the sum of gradients.
 
-        It is ``noise_multiplier * clip_norm`` times the mechanism's sensitivity, which is 1 for
-        independent noise.
+        It is ``noise_multiplier * clip_norm * sensitivity``; for independent noise the standard
+        deviation of every step's noise.
         """
-        return float(plan_event.given(self, "noise_multiplier")) * self.clip_norm
+        return participation.noise_stddev(self, float(event.given(self, "noise_multiplier")))
+
+    @cached_property
+    def sensitivity(self) -> float:
+        """How far one example can move the mechanism's release, in clipping norms; rounded up.
+
+        1 for independent noise, whose steps are composed one by one.
+        """
+        return participation.sensitivity(self)
 
     @property
     def noise_to_batch_ratio(self) -> float:
-        """Noise multiplier per example of the expected batch: what decides the model's quality."""
-        noise = float(plan_event.given(self, "noise_multiplier"))
+        """Noise multiplier per example of the expected batch: what decides the model's quality.
+
+        Of correlated noise, that of independent noise with the same error on prefix sums.
+        """
+        noise = float(event.given(self, "noise_multiplier"))
         if "batch_size" not in self.missing:
-            plan_event.given(self, "dataset_size")
-        return noise / float(plan_event.given(self, "batch_size"))
+            event.given(self, "dataset_size")
+        batch_size = float(event.given(self, "batch_size"))
+        return participation.noise_to_batch_ratio(self, noise, batch_size)
 
     # -- what it costs ---------------------------------------------------------------------------
 
@@ -148,21 +178,21 @@ class Plan(PlanValues):
         PlanError
             If the plan leaves open what is released.
         """
-        return plan_event.event(self)
+        return event.event(self)
 
     @cached_property
     def loss(self) -> "PrivacyLoss":
         """The run's privacy loss, to be asked for epsilon, delta and the trade-off curve."""
-        return plan_event.loss(self)
+        return event.loss(self)
 
     @property
     def epsilon(self) -> float:
         """Upper end of epsilon at the plan's delta: certified, safe to publish."""
-        return float(plan_event.upper(self).epsilon(plan_event.given(self, "delta")))
+        return float(event.upper(self).epsilon(event.given(self, "delta")))
 
     def guarantee(self) -> "Guarantee":
         """Return what the run would guarantee, with every condition of it."""
-        return plan_guarantee.guarantee(self)
+        return guarantee.guarantee(self)
 
     # -- other plans -----------------------------------------------------------------------------
 
@@ -201,8 +231,8 @@ class Plan(PlanValues):
         CalibrationError
             If nothing meets the target; the message names the best that can be reached.
         """
-        return plan_calibration.calibrated(
-            self, plan_calibration.target(epsilon=epsilon, advantage=advantage, tpr=tpr, fpr=fpr)
+        return calibration.calibrated(
+            self, calibration.target(epsilon=epsilon, advantage=advantage, tpr=tpr, fpr=fpr)
         )
 
     def replace(self, **changes: Any) -> "Plan":
@@ -222,7 +252,7 @@ class Plan(PlanValues):
 
     def to_json(self) -> str:
         """Return the canonical JSON of the plan, every field of it: what `hash` is the hash of."""
-        return plan_file.to_json(self)
+        return file.to_json(self)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Plan":
@@ -233,11 +263,11 @@ class Plan(PlanValues):
         PlanError
             If the text is not a plan.
         """
-        return cls._from_document(*plan_file.read_json(text))
+        return cls._from_document(*file.read_json(text))
 
     def to_yaml(self) -> str:
         """Return the plan as YAML 1.2, for people."""
-        return plan_file.to_yaml(self)
+        return file.to_yaml(self)
 
     @classmethod
     def from_yaml(cls, text: str | bytes) -> "Plan":
@@ -248,7 +278,7 @@ class Plan(PlanValues):
         PlanError
             If the text is not a plan.
         """
-        return cls._from_document(*plan_file.read_yaml(text))
+        return cls._from_document(*file.read_yaml(text))
 
     @classmethod
     def _from_document(cls, given: dict[str, Any], unstated: frozenset[str]) -> "Plan":

@@ -22,7 +22,7 @@ from mechanisms.exploration import (
     outlook,
 )
 from mechanisms.plan import Plan
-from mechanisms.plan_fields import PlanError
+from mechanisms.planning.fields import PlanError
 from ui.state import Question, spoken
 
 __all__ = ["ANSWERS", "CURVES", "Answer", "answer", "cost", "price_like", "worked_out"]

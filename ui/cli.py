@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, cast
 import click
 
 from mechanisms.plan import Plan
-from mechanisms.plan_fields import (
+from mechanisms.planning.fields import (
     DEFAULTS,
     FIELDS,
     NEIGHBORING_RELATIONS,
@@ -23,7 +23,7 @@ from mechanisms.plan_fields import (
 from ui.cli_output import as_json as as_bounds
 from ui.cli_output import bounds_row, print_guarantee, print_json, print_rows, run_rows
 from ui.entries import EntryError, parse_number
-from ui.plan_files import read_plan, write_text
+from ui.plan_files import read_mechanism, read_plan, write_text
 from ui.server import LOCAL, serve
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ _DRAWN: Final = {
     "without_replacement": "batches of fixed size, drawn afresh for every step",
     "balls_in_bins": "each example in one random batch of every epoch",
     "shuffled": "batches of data shuffled in every epoch, no amplification",
+    "min_separation": "any batches, an example comes back after so many steps at the earliest",
+    "cyclic_poisson": "groups in turn, each example of the group independently",
+    "balls_in_bins_once": "each example in one random batch, the same in every epoch",
 }
 _HELP: Final = {
     "dataset_size": "Number of examples: 60000, 9.6e9.",
@@ -52,11 +55,15 @@ _HELP: Final = {
     "delta": "Probability that epsilon leaves out.",
     "sampler": "How batches are drawn. " + " ".join(f"{s}: {_DRAWN[s]}." for s in SAMPLERS),
     "max_batch_size": "A cap on the batch: larger ones are cut at random (with poisson only).",
+    "min_separation": "Least distance between two steps of one example (min_separation only).",
+    "max_participations": "Most steps of one example (min_separation only).",
+    "groups": "Groups of examples that take turns (cyclic_poisson only).",
     "neighboring_relation": f"Which data sets are neighbours: {', '.join(NEIGHBORING_RELATIONS)}.",
     "unit": "What one row of the data set is.",
     "group_size": "How many rows are protected together.",
     "release": f"What leaves the run: {', '.join(RELEASES)}.",
-    "mechanism": "How noise is correlated: identity, for not at all.",
+    "mechanism": "How noise is correlated: identity, for not at all, or the JSON of a strategy, or "
+    "the name of its file, as the command design writes it.",
 }
 _WORDS: Final = ("sampler", "neighboring_relation", "unit", "release", "mechanism")
 
@@ -137,6 +144,8 @@ def _plan_options(command: Callable[..., None]) -> Callable[..., None]:
 def _plan(plan_file: str | None, fields: dict[str, Any]) -> Plan:
     """Return the plan of a command line: its file, with the flags on top."""
     flags = {name: value for name, value in fields.items() if value is not None}
+    if "mechanism" in flags:
+        flags["mechanism"] = read_mechanism(flags["mechanism"])
     return read_plan(plan_file).replace(**flags) if plan_file is not None else Plan(**flags)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from mechanisms.plan import Plan
-from mechanisms.plan_guarantee import warnings
+from mechanisms.planning.guarantee import warnings
 
 if TYPE_CHECKING:
     from accountant import Bounds

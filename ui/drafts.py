@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Final
 
-from mechanisms.plan_fields import DEFAULTS, NEIGHBORING_RELATIONS, RELEASES, SAMPLERS
+from mechanisms.planning.fields import DEFAULTS, NEIGHBORING_RELATIONS, RELEASES, SAMPLERS
 
 __all__ = ["CHOICES", "EXAMPLE", "VERSION", "Draft", "from_link", "to_link"]
 

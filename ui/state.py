@@ -15,7 +15,7 @@ from typing import Any, Final
 import streamlit as st
 
 from mechanisms.plan import Plan
-from mechanisms.plan_fields import PlanError, validated
+from mechanisms.planning.fields import PlanError, validated
 from ui.drafts import EXAMPLE, Draft, from_link, to_link
 from ui.entries import EntryError, parse_number
 from ui.words import LABELS, in_words

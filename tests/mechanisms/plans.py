@@ -5,7 +5,7 @@ from typing import Any
 import hypothesis.strategies as st
 
 from mechanisms import Plan
-from mechanisms.plan_fields import RELEASES
+from mechanisms.planning.fields import RELEASES
 
 counts = st.integers(1, 10**12)
 positive = st.floats(1e-3, 1e3)

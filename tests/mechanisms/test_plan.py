@@ -19,7 +19,7 @@ from hypothesis import given
 
 from accountant import privacy_loss
 from mechanisms import Plan, PlanError
-from mechanisms.plan_fields import DEFAULTS, FIELDS
+from mechanisms.planning.fields import DEFAULTS, FIELDS
 from tests.mechanisms.plans import complete_plans, plans
 
 MNIST = Plan(dataset_size=60_000, batch_size=256, epochs=60, noise_multiplier=1.1, delta=1e-5)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 
 from accountant import CalibrationError
 from mechanisms import Plan, PlanError
-from mechanisms.plan_search import boundary
+from mechanisms.planning.search import boundary
 from tests.mechanisms.plans import complete_plans
 
 MNIST = Plan(dataset_size=60_000, batch_size=256, epochs=60, noise_multiplier=1.1, delta=1e-5)

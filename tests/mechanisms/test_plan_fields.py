@@ -12,7 +12,7 @@ from dp_accounting import NeighboringRelation
 from hypothesis import given
 
 from mechanisms import Plan, PlanError
-from mechanisms.plan_fields import DEFAULTS, FIELDS, LARGEST_COUNT, PlanFields
+from mechanisms.planning.fields import DEFAULTS, FIELDS, LARGEST_COUNT, PlanFields
 
 WHOLE = ("dataset_size", "batch_size", "steps", "group_size")
 REAL = ("sampling_probability", "epochs", "noise_multiplier", "clip_norm", "delta")

@@ -23,7 +23,7 @@ from accountant import privacy_loss
 from accountant.events import RandomAllocationDpEvent, ShuffledDpEvent
 from accountant.statement import statement
 from mechanisms import Plan, PlanError
-from mechanisms.plan_fields import FIELDS
+from mechanisms.planning.fields import FIELDS
 from ui.cli import epsilon as command
 
 ADD, ZERO, REPLACE = "add_or_remove_one", "replace_special", "replace_one"
@@ -439,6 +439,6 @@ def test_every_plan_survives_files_and_commands(plan):
 
 
 def _command(plan: Plan) -> str:
-    from mechanisms.plan_guarantee import command as written
+    from mechanisms.planning.guarantee import command as written
 
     return written(plan)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mechanisms import Plan
-from mechanisms.plan_fields import DEFAULTS
+from mechanisms.planning.fields import DEFAULTS
 from ui.drafts import CHOICES, EXAMPLE, MEANT, NAMES, VERSION, Draft, from_link, to_link
 from ui.state import Session, active_fields, question
 

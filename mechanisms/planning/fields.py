@@ -16,11 +16,15 @@ from dataclasses import dataclass, fields
 from fractions import Fraction
 from numbers import Integral, Real
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from mechanisms.strategies import Strategy
 
 __all__ = [
     "DEFAULTS",
     "FIELDS",
+    "INDEPENDENT",
     "LARGEST_COUNT",
     "NEIGHBORING_RELATIONS",
     "NOISE_RANGE",
@@ -47,10 +51,13 @@ SAMPLERS: Final = (
     "without_replacement",
     "balls_in_bins",
     "shuffled",
+    "min_separation",
+    "cyclic_poisson",
+    "balls_in_bins_once",
 )
 NEIGHBORING_RELATIONS: Final = ("add_or_remove_one", "replace_special", "replace_one")
 RELEASES: Final = ("final_model", "all_checkpoints", "all_updates")
-MECHANISMS: Final = ("identity",)
+INDEPENDENT: Final = "identity"  # the mechanism that needs no strategy
 
 # What is assumed where the person planning says nothing. A plan remembers which of these were not
 # said, and so does every statement made from it.
@@ -63,7 +70,7 @@ DEFAULTS: Final[Mapping[str, Any]] = MappingProxyType(
         "unit": "example",
         "group_size": 1,
         "release": "final_model",
-        "mechanism": "identity",
+        "mechanism": INDEPENDENT,
     }
 )
 
@@ -86,6 +93,11 @@ _INSTEAD: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "alloc": "random allocation of examples to the batches of an epoch is called "
             "'balls_in_bins'",
             "trunc": "Poisson sampling with a cap on the batch is 'poisson' with max_batch_size",
+            "separ": "a least distance between two steps of one example is 'min_separation'",
+            "federat": "devices that wait for so many rounds are planned as 'min_separation'",
+            "cycl": "Poisson sampling from groups that take turns is called 'cyclic_poisson'",
+            "band": "Poisson sampling from groups that take turns is called 'cyclic_poisson'",
+            "once": "random batches that are kept for all epochs are called 'balls_in_bins_once'",
         },
         "neighboring_relation": {
             "zero": "zero-out adjacency is called 'replace_special'",
@@ -93,9 +105,6 @@ _INSTEAD: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "remove": "it is called 'add_or_remove_one'",
             "sub": "substitution is called 'replace_one'",
             "replace": "choose between 'replace_one' and 'replace_special' (zero-out)",
-        },
-        "mechanism": {
-            "": "correlated noise is not planned yet",
         },
     }
 )
@@ -145,11 +154,14 @@ class PlanFields:
     delta: float | None
     sampler: str
     max_batch_size: int | None
+    min_separation: int | None
+    max_participations: int | None
+    groups: int | None
     neighboring_relation: str
     unit: str
     group_size: int
     release: str
-    mechanism: str
+    mechanism: "str | Strategy"
 
 
 FIELDS: Final[tuple[str, ...]] = tuple(field.name for field in fields(PlanFields))
@@ -260,6 +272,25 @@ def _text(name: str, value: object) -> str:
     return value.strip()
 
 
+def _mechanism(name: str, value: object) -> "str | Strategy":
+    allowed = f"'{INDEPENDENT}' or a strategy, such as BLT.optimize returns"
+    if isinstance(value, str):
+        if value == INDEPENDENT:
+            return value
+        reason = "correlated noise is designed first, with its numbers: see mechanisms.strategies"
+        raise PlanError(name, value, allowed, reason)
+    from mechanisms.strategies import Identity, Strategy
+
+    if isinstance(value, Mapping):
+        try:
+            value = Strategy.from_dict(dict(value))
+        except ValueError as error:
+            raise PlanError(name, value, allowed, str(error).rstrip(".")) from None
+    if not isinstance(value, Strategy):
+        raise PlanError(name, value, allowed)
+    return INDEPENDENT if isinstance(value, Identity) else value
+
+
 _CHECKS: Final[Mapping[str, Callable[[str, object], Any]]] = MappingProxyType(
     {
         "dataset_size": _count,
@@ -272,11 +303,14 @@ _CHECKS: Final[Mapping[str, Callable[[str, object], Any]]] = MappingProxyType(
         "delta": _number("(0, 1)", 1e-300),
         "sampler": _one_of(SAMPLERS),
         "max_batch_size": _count,
+        "min_separation": _count,
+        "max_participations": _count,
+        "groups": _count,
         "neighboring_relation": _one_of(NEIGHBORING_RELATIONS),
         "unit": _text,
         "group_size": _count,
         "release": _one_of(RELEASES),
-        "mechanism": _one_of(MECHANISMS),
+        "mechanism": _mechanism,
     }
 )
 

@@ -1,19 +1,20 @@
 """Plans as files: JSON and YAML 1.2, read as data from whoever sent them.
 
 Reading never imports or runs anything. What is read is bounded in size and has no nesting beyond a
-list of names; YAML's anchors, aliases and tags are refused, so nothing expands. Duplicate keys are
-errors. What remains are plain values for the checks in `mechanisms.plan_fields`.
+mechanism and its lists of numbers; YAML's anchors, aliases and tags are refused, so nothing
+expands. Duplicate keys are errors. What remains are plain values for the checks in
+`mechanisms.planning.fields`.
 
 `to_json` is canonical: every field in a fixed order, `null` where nothing was given, floats in
-their shortest form. A plan's hash is the SHA-256 of exactly this text, so ``sha256sum plan.json``
-checks it.
+their shortest form. Fields that came later are left out where nothing was given. A plan's hash is
+the SHA-256 of exactly this text, so ``sha256sum plan.json`` checks it.
 """
 
 import difflib
 import json
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from mechanisms.plan_fields import DEFAULTS, FIELDS, PlanError, unknown_field
+from mechanisms.planning.fields import DEFAULTS, FIELDS, PlanError, unknown_field
 
 if TYPE_CHECKING:
     from mechanisms.plan import Plan
@@ -21,8 +22,13 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMA_VERSION", "read_json", "read_yaml", "to_json", "to_yaml"]
 
 SCHEMA_VERSION = 1
-LARGEST_FILE = 65_536  # characters; a plan takes about 500
+# Characters; a plan takes about 500, and a mechanism that is a matrix of 2,000 steps 43 million.
+LARGEST_FILE = 2**26
+LARGEST_YAML = 2**20  # YAML is read slowly
 _NOT_STATED = "not_stated"
+# Not written where nothing was given: plans from before they came keep their hash.
+_LATER = ("min_separation", "max_participations", "groups")
+_DEEPEST = 4  # the plan, its mechanism, the mechanism's numbers, their shape
 
 Document = tuple[dict[str, Any], frozenset[str]]
 
@@ -41,7 +47,7 @@ def to_yaml(plan: "Plan") -> str:
     stream = StringIO()
     yaml = _yaml()
     yaml.default_flow_style = False
-    yaml.width = 4 * LARGEST_FILE  # one field, one line
+    yaml.width = 4 * LARGEST_YAML  # one field, one line
     yaml.sort_base_mapping_type_on_output = False
     yaml.dump(document, stream)
     return stream.getvalue()
@@ -82,7 +88,7 @@ def read_yaml(text: str | bytes) -> Document:
     """
     from ruamel.yaml.error import YAMLError
 
-    decoded = _decoded(text, "YAML")
+    decoded = _decoded(text, "YAML", LARGEST_YAML)
     try:
         _check_yaml_events(decoded)
         document = _yaml().load(decoded)
@@ -97,6 +103,11 @@ def read_yaml(text: str | bytes) -> Document:
 
 def _document(plan: "Plan") -> dict[str, Any]:
     values = {name: getattr(plan.fields, name) for name in FIELDS}
+    for name in _LATER:
+        if values[name] is None:
+            del values[name]
+    if not isinstance(plan.mechanism, str):
+        values["mechanism"] = plan.mechanism.to_dict()
     return {"schema_version": SCHEMA_VERSION} | values | {_NOT_STATED: list(plan.defaulted)}
 
 
@@ -119,8 +130,8 @@ def _check_yaml_events(text: str) -> None:
                 raise PlanError("plan file", "a directive or a second document", allowed)
         if isinstance(event, events.CollectionStartEvent):
             depth += 1
-            if depth > 2:
-                raise PlanError("plan file", "nested YAML", "one flat YAML mapping")
+            if depth > _DEEPEST:
+                raise PlanError("plan file", "nested YAML", "one YAML mapping with a mechanism")
         if isinstance(event, events.CollectionEndEvent):
             depth -= 1
         if isinstance(event, events.NodeEvent) and event.anchor is not None:
@@ -130,9 +141,9 @@ def _check_yaml_events(text: str) -> None:
             raise PlanError("plan file", f"{event.tag}", "YAML without tags")
 
 
-def _decoded(text: str | bytes, language: str) -> str:
-    if len(text) > LARGEST_FILE:
-        allowed = f"at most {LARGEST_FILE} characters of {language}"
+def _decoded(text: str | bytes, language: str, most: int = LARGEST_FILE) -> str:
+    if len(text) > most:
+        allowed = f"at most {most} characters of {language}"
         raise PlanError("plan file", f"{len(text)} characters", allowed)
     if isinstance(text, str):
         return text.removeprefix("\ufeff")

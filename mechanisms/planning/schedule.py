@@ -8,6 +8,8 @@ The sampling probability that belongs to a batch size is the double nearest to
 ``batch_size / dataset_size``. That double *is* the plan's sampling probability: it is what a
 training loop compares random numbers with and what is accounted, so no rounding stands between.
 
+Groups that take turns are sampled with so many times the probability, each in its own steps only.
+
 Samplers that use every example once in every epoch, balls in bins and shuffled batches, cut it into
 ``ceil(dataset_size / batch_size)`` batches: 60 epochs of 60,000 examples in batches of 256 are
 60 * 235 = 14,100 steps.
@@ -19,8 +21,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from mechanisms.plan_fields import LARGEST_COUNT, PlanError, PlanFields, exact
-from mechanisms.plan_samplers import BY_EPOCHS, batches, check_sampler
+from mechanisms.planning.fields import LARGEST_COUNT, PlanError, PlanFields, exact
+from mechanisms.planning.samplers import BY_EPOCHS, batches, check_mechanism, check_sampler
 
 __all__ = ["Schedule", "schedule", "settled"]
 
@@ -83,6 +85,16 @@ def schedule(values: Mapping[str, Any]) -> Schedule:
             # kept or drawn anew in every pass, bring an example back at most once in every
             # floor(dataset_size / batch_size) steps.
             participations = -(-steps // math.floor(1 / fraction))
+    elif sampler == "min_separation":
+        probability = None
+        if steps is not None:
+            fit = -(-steps // values["min_separation"])
+            participations = min(fit, values["max_participations"] or fit)
+    elif sampler == "cyclic_poisson":
+        if probability is None and fraction is not None:
+            probability = float(fraction * values["groups"])
+        if steps is not None:
+            participations = -(-steps // values["groups"])
     elif sampler in BY_EPOCHS:
         if sampler == "shuffled":
             probability = None
@@ -120,8 +132,9 @@ def settled(values: dict[str, Any]) -> PlanFields:
 
     probability = values["sampling_probability"]
     if batch is not None and probability is not None:
-        if float(Fraction(batch, size)) != probability:
-            expected = f"left out, or {batch / size!r} as batch_size={batch} says"
+        share = float(Fraction(batch, size) * (values["groups"] or 1))
+        if share != probability:
+            expected = f"left out, or {share!r} as batch_size={batch} says"
             raise PlanError("sampling_probability", probability, expected)
         values["sampling_probability"] = None
     if values["epochs"] is not None and values["steps"] is not None:
@@ -133,7 +146,7 @@ def settled(values: dict[str, Any]) -> PlanFields:
             expected = f"left out, or {from_epochs} as epochs={values['epochs']} says"
             raise PlanError("steps", values["steps"], expected)
         values["epochs"] = None
-    schedule(values)
+    check_mechanism(values, schedule(values).steps)
     return PlanFields(**values)
 
 
@@ -145,7 +158,7 @@ def _fraction(values: Mapping[str, Any]) -> Fraction | None:
         count = batches(values)
         return None if count is None else Fraction(1, count)
     if values["sampling_probability"] is not None:
-        return exact(values["sampling_probability"])
+        return exact(values["sampling_probability"]) / (values["groups"] or 1)
     if values["batch_size"] is not None and values["dataset_size"] is not None:
         return Fraction(values["batch_size"], values["dataset_size"])
     return None

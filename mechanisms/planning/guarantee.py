@@ -1,18 +1,21 @@
 """What a planned run would guarantee, and under which conditions."""
 
+import json
 import shlex
 from decimal import ROUND_FLOOR, Context, Decimal
 from typing import TYPE_CHECKING
 
-from mechanisms.plan_event import given, relation
-from mechanisms.plan_fields import FIELDS
-from mechanisms.plan_samplers import IN_WORDS, batches
+from mechanisms.planning.event import given, relation
+from mechanisms.planning.fields import FIELDS
+from mechanisms.planning.samplers import ALLOCATED, IN_WORDS, batches
 
 if TYPE_CHECKING:
     from accountant.guarantee import Guarantee, Parameter
     from mechanisms.plan import Plan
 
 __all__ = ["command", "guarantee", "warnings"]
+
+LONGEST_COMMAND = 2000  # characters; a longer one reads the plan from its file
 
 _METHOD = (
     "Exact composition of the privacy loss by contour inversion of its moment generating function, "
@@ -36,6 +39,8 @@ _BOUND = {
     "which it dominates",
     "shuffled": "the order of every epoch is treated as known, so that no amplification by "
     "shuffling is claimed",
+    "balls_in_bins_once": "a discrete pair stands for that of random allocation (arXiv 2412.16802),"
+    " which it dominates, and correlations between batches are bounded from above",
 }
 
 _SAMPLING = {
@@ -55,6 +60,17 @@ _SAMPLING = {
     "does not hold for it.",
     "shuffled": "Every epoch shuffles the data, independently of what the examples are, and cuts "
     "it into {batches} batches, the last of which may be shorter; none is dropped.",
+    "min_separation": "No example takes part in two steps that are fewer than {separation} apart, "
+    "nor in more than {participations} of them: whoever draws the batches keeps it out until then. "
+    "When it is asked does not depend on what it holds.",
+    "cyclic_poisson": "The examples are partitioned into {groups} groups that take turns; each "
+    "example of the group whose turn it is takes part independently with the sampling probability, "
+    "and the batch size varies. Shuffling a group and cutting it into batches of fixed size is not "
+    "that, and this guarantee does not hold for it.",
+    "balls_in_bins_once": "Each example is put into one of {batches} batches, chosen uniformly and "
+    "independently of the other examples, once, and every epoch takes the batches in the same "
+    "order; their sizes vary. Shuffling the data and cutting it into batches of fixed size is not "
+    "that, and this guarantee does not hold for it.",
 }
 
 _RELEASE = {
@@ -114,14 +130,26 @@ def command(plan: "Plan") -> str:
     words = ["dp-planner", "epsilon"]
     for name in FIELDS:
         if name in plan.stated:
-            words += [f"--{name.replace('_', '-')}", str(getattr(plan.fields, name))]
-    return shlex.join(words)
+            value = getattr(plan.fields, name)
+            if name == "mechanism" and not isinstance(value, str):
+                value = json.dumps(value.to_dict(), separators=(",", ":"))
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    line = shlex.join(words)
+    return line if len(line) <= LONGEST_COMMAND else "dp-planner epsilon --plan plan.json"
 
 
 def _assumptions(plan: "Plan", lower: float) -> tuple[str, ...]:
     size, batch = plan.dataset_size, plan.fields.batch_size
     count = batches({"dataset_size": size, "batch_size": batch})
-    sentences = [_SAMPLING[plan.sampler].format(size=size, batch=batch, batches=count)]
+    sampling = _SAMPLING[plan.sampler].format(
+        size=size,
+        batch=batch,
+        batches=count,
+        groups=plan.groups,
+        separation=plan.min_separation,
+        participations=plan.max_participations,
+    )
+    sentences = [sampling]
     if plan.sampler == "shuffled":
         sentences.append(_shuffled(plan, lower))
     if plan.max_batch_size is not None:
@@ -130,7 +158,7 @@ def _assumptions(plan: "Plan", lower: float) -> tuple[str, ...]:
             "chosen uniformly at random; the sum is divided by a number that does not depend on "
             "the data."
         )
-    elif plan.sampler in ("poisson", "balls_in_bins"):
+    elif plan.sampler in ("poisson", "cyclic_poisson", *ALLOCATED):
         sentences.append(
             "No batch is cut short: a step processes every example that was drawn, and its sum is "
             "divided by a number that does not depend on the data, such as the expected batch size."
@@ -138,8 +166,7 @@ def _assumptions(plan: "Plan", lower: float) -> tuple[str, ...]:
     sentences += [
         f"Each example's gradient is computed on its own and clipped to norm {plan.clip_norm!r} "
         "before the sum; nothing else, such as batch normalisation, lets examples mix.",
-        f"Independent Gaussian noise of standard deviation {plan.noise_stddev!r} is added to every "
-        "coordinate of every sum, also where a batch is empty.",
+        *_noise(plan),
     ]
     if plan.group_size > 1:
         together = (
@@ -180,6 +207,8 @@ _KEPT = {
     "poisson": "The sampling probability",
     "without_replacement": "The batch size",
     "balls_in_bins": "The number of batches in an epoch",
+    "balls_in_bins_once": "The number of batches in an epoch",
+    "cyclic_poisson": "Which group every other example is in, the sampling probability",
 }
 
 
@@ -204,7 +233,7 @@ def warnings(plan: "Plan") -> tuple[str, ...]:
             f"Poisson sampling is {how}. Most training code shuffles instead; then epsilon can be "
             "far higher than this. Check the data loader."
         )
-    if plan.sampler in ("without_replacement", "balls_in_bins"):
+    if plan.sampler in ("without_replacement", "cyclic_poisson", *ALLOCATED):
         sentences.append(
             f"The accounting assumes {IN_WORDS[plan.sampler]}. Most training code shuffles "
             "instead; then epsilon can be far higher than this. Check the data loader."
@@ -224,15 +253,45 @@ def warnings(plan: "Plan") -> tuple[str, ...]:
     return tuple(sentences)
 
 
+def _noise(plan: "Plan") -> list[str]:
+    scale, mechanism = plan.noise_stddev, plan.mechanism
+    if isinstance(mechanism, str):
+        return [
+            f"Independent Gaussian noise of standard deviation {scale!r} is added to every "
+            "coordinate of every sum, also where a batch is empty."
+        ]
+    from mechanisms.planning.participation import participation
+
+    patterns = participation(plan)
+    bound = mechanism.sensitivity_bound(patterns)
+    known = "exactly" if bound.exact else "at most"
+    sentences = [
+        f"Step t adds {scale!r} times row t of the mechanism's noise to every coordinate of its "
+        f"sum, also where a batch is empty. The mechanism is {mechanism!r}; its noise is that of "
+        "independent standard Gaussian numbers, one for each coordinate and row.",
+        f"The mechanism's sensitivity is {known} {bound.value!r} for these patterns of "
+        f"participation: {patterns} ({bound.method}).",
+        "The mechanism was chosen without looking at the data. What its noise was made from, and "
+        "the state of the generator, stay secret after the run too.",
+    ]
+    if plan.sampler == "fixed_order":
+        sentences.append("The order of the examples is the same in every pass over the data.")
+    return sentences
+
+
 def _parameters(plan: "Plan") -> tuple["Parameter", ...]:
     from accountant.guarantee import Parameter
 
     rows = []
     for name in FIELDS:
         stored, value = getattr(plan.fields, name), getattr(plan, name)
+        if not isinstance(stored, int | float | str | None):
+            stored = repr(stored)
         if name in plan.stated or name in plan.defaulted:
             rows.append(Parameter(name, stored, name in plan.stated))
         elif value is not None:
             rows.append(Parameter(name, value, False, "follows from the others"))
+    if not isinstance(plan.mechanism, str):
+        rows.append(Parameter("sensitivity", plan.sensitivity, False, "follows from the others"))
     rows.append(Parameter("noise_stddev", plan.noise_stddev, False, "follows from the others"))
     return tuple(rows)

@@ -1,10 +1,12 @@
 """A plan as a value: what was given, what follows from it, and nothing that changes."""
 
-from dataclasses import asdict
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from mechanisms.plan_fields import DEFAULTS, FIELDS, PlanFields
-from mechanisms.plan_schedule import Schedule, schedule
+from mechanisms.planning.fields import DEFAULTS, FIELDS, PlanFields
+from mechanisms.planning.schedule import Schedule, schedule
+
+if TYPE_CHECKING:
+    from mechanisms.strategies import Strategy
 
 __all__ = ["PlanValues"]
 
@@ -14,8 +16,9 @@ class PlanValues:
 
     def _keep(self, fields: PlanFields, stated: frozenset[str]) -> None:
         """Store what was given: the only thing that ever sets anything."""
+        values = {name: getattr(fields, name) for name in FIELDS}
         kept = frozenset(name for name in stated if getattr(fields, name) is not None)
-        self.__dict__.update(_fields=fields, _stated=kept, _schedule=schedule(asdict(fields)))
+        self.__dict__.update(_fields=fields, _stated=kept, _schedule=schedule(values))
 
     @property
     def fields(self) -> PlanFields:
@@ -111,6 +114,16 @@ class PlanValues:
         return self.fields.max_batch_size
 
     @property
+    def min_separation(self) -> int | None:
+        """The least distance between two steps of one example; None where none is promised."""
+        return self.fields.min_separation
+
+    @property
+    def groups(self) -> int | None:
+        """How many groups of examples take turns; None without groups."""
+        return self.fields.groups
+
+    @property
     def neighboring_relation(self) -> str:
         """Which data sets are neighbours."""
         return self.fields.neighboring_relation
@@ -131,8 +144,8 @@ class PlanValues:
         return self.fields.release
 
     @property
-    def mechanism(self) -> str:
-        """How noise is correlated over steps."""
+    def mechanism(self) -> "str | Strategy":
+        """How noise is correlated over steps: "identity", for not at all, or a strategy."""
         return self.fields.mechanism
 
     def __eq__(self, other: object) -> bool:

@@ -14,7 +14,16 @@ balls_in_bins        1           random allocation to the batches of an epoch, e
 full_batch           k           Gaussian(s / k), `steps` times
 fixed_order          k           Gaussian(s / k), as often as one example takes part at most
 shuffled             k           the same: an upper bound, whatever the order is
+min_separation       k           the same
+cyclic_poisson       1           a Poisson sample of one group, ceil(`steps` / `groups`) times
+balls_in_bins_once   1           random allocation to the batches of an epoch of Gaussian(s /
+                                 sqrt(epochs)): every epoch moves the same batch
 ===================  ==========  =================================================================
+
+With correlated noise, s in units of the mechanism's sensitivity for the sampler's patterns
+(`mechanisms.planning.participation`), the last four and full batches release one Gaussian(s / k)
+altogether, and cyclic_poisson the same as without; balls_in_bins_once is an upper bound that
+`mechanisms.amplification` proves.
 
 s is the noise multiplier. Group privacy under Poisson sampling covers k examples that are added
 together or removed together (under zero-out: k examples that are zeroed out together).
@@ -31,13 +40,14 @@ example that is zeroed out, in whole epochs of equal batches (arXiv 2403.17673).
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from mechanisms.plan_fields import PlanError
+from mechanisms.planning.fields import PlanError
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent, NeighboringRelation
 
     from accountant import PrivacyLoss
     from mechanisms.plan import Plan
+    from mechanisms.strategies import Strategy
 
 __all__ = ["event", "given", "loss", "relation", "upper"]
 
@@ -68,11 +78,17 @@ def event(plan: "Plan") -> "DpEvent":
 
     sigma = given(plan, "noise_multiplier")
     count = given(plan, "steps")
+    if plan.sampler == "cyclic_poisson":
+        return _of_groups(plan, sigma, count)
+    if not isinstance(plan.mechanism, str):
+        return _correlated(plan, plan.mechanism, sigma)
     if plan.sampler in ("poisson", "without_replacement"):
         return SelfComposedDpEvent(_sampled(plan, sigma), count)
     epochs = plan.max_participations
     if epochs is None:
         raise PlanError("batch_size", None, _NEEDED["batch_size"])
+    if plan.sampler == "balls_in_bins_once":
+        return RandomAllocationDpEvent(count // epochs, GaussianDpEvent(_shared(sigma, epochs)))
     if plan.sampler == "balls_in_bins":
         epoch = RandomAllocationDpEvent(count // epochs, GaussianDpEvent(sigma))
         return SelfComposedDpEvent(epoch, epochs)
@@ -80,6 +96,36 @@ def event(plan: "Plan") -> "DpEvent":
     if whole and count == whole * (count // epochs):
         return SelfComposedDpEvent(ShuffledDpEvent(count // epochs, GaussianDpEvent(sigma)), whole)
     return SelfComposedDpEvent(GaussianDpEvent(divided_down(sigma, plan.group_size)), epochs)
+
+
+def _of_groups(plan: "Plan", sigma: float, steps: int) -> "DpEvent":
+    """Return Poisson sampling from groups in turn; noise may be correlated within a cycle."""
+    from dp_accounting.dp_event import GaussianDpEvent
+
+    from accountant.events import CyclicPoissonSampledDpEvent
+
+    groups, share = given(plan, "groups"), given(plan, "sampling_probability")
+    _ = plan.sensitivity  # refuses a mechanism with more bands than groups
+    return CyclicPoissonSampledDpEvent(steps, groups, share, GaussianDpEvent(sigma))
+
+
+def _correlated(plan: "Plan", mechanism: "Strategy", sigma: float) -> "DpEvent":
+    """Return the one release that a run with correlated noise is."""
+    from dp_accounting.dp_event import GaussianDpEvent
+
+    from accountant.parameters import divided_down
+
+    _ = plan.sensitivity  # refuses what has no proved sensitivity
+    if plan.sampler == "balls_in_bins_once":
+        raise PlanError("sampler", plan.sampler, "TODO")
+    return GaussianDpEvent(divided_down(sigma, plan.group_size))
+
+
+def _shared(sigma: float, epochs: int) -> float:
+    """Return ``sigma / sqrt(epochs)``, rounded down: less noise than there is."""
+    import math
+
+    return sigma if epochs == 1 else math.nextafter(sigma / math.sqrt(epochs) * (1 - 2**-51), 0)
 
 
 def _sampled(plan: "Plan", sigma: float) -> "DpEvent":

@@ -16,16 +16,23 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from mechanisms.plan_event import upper
-from mechanisms.plan_fields import (
+from mechanisms.planning.event import upper
+from mechanisms.planning.fields import (
     LARGEST_COUNT,
     PlanError,
     exact,
     finite_number,
     shown,
 )
-from mechanisms.plan_samplers import COUNTED, IN_WORDS, batches, noise_range, smallest_batch
-from mechanisms.plan_search import around, boundary
+from mechanisms.planning.samplers import (
+    ALLOCATED,
+    COUNTED,
+    IN_WORDS,
+    batches,
+    noise_range,
+    smallest_batch,
+)
+from mechanisms.planning.search import around, boundary
 
 if TYPE_CHECKING:
     from mechanisms.plan import Plan
@@ -127,6 +134,9 @@ def calibrated(plan: "Plan", goal: Target) -> "Plan":
         raise PlanError(missing[1], None, "given", reason)
     if missing == ["noise_multiplier"]:
         return _smallest_noise(plan, goal)
+    if not isinstance(plan.mechanism, str):
+        reason = "a mechanism is made for one length and for its batches' order: find its noise"
+        raise PlanError(missing[0], None, "given with correlated noise", reason)
     if missing == ["steps"]:
         return _most_steps(plan, goal)
     return _largest_batch(plan, goal)
@@ -233,7 +243,7 @@ def _smallest_noise(plan: "Plan", goal: Target) -> "Plan":
 
 def _most_steps(plan: "Plan", goal: Target) -> "Plan":
     unit = 1
-    if plan.sampler == "balls_in_bins":
+    if plan.sampler in ALLOCATED:
         unit = batches({"dataset_size": plan.dataset_size, "batch_size": plan.batch_size}) or 1
     tried = _Candidates(plan, "steps", goal, unit)
     most = LARGEST_COUNT // unit
@@ -255,15 +265,15 @@ def _largest_batch(plan: "Plan", goal: Target) -> "Plan":
         raise PlanError("dataset_size", None, f"given for {IN_WORDS[plan.sampler]}")
     if size is None:
         return _largest_probability(plan, goal)
-    if epochs is None and plan.sampler == "balls_in_bins":
+    if epochs is None and plan.sampler in ALLOCATED:
         reason = "they are whole, and so many steps are not whole epochs of every batch size"
         raise PlanError("epochs", None, "given instead of steps, to find a batch size", reason)
     tried = _Candidates(plan, "batch_size", goal)
     # Beyond a cap batches only look larger.
-    most = min(size, plan.max_batch_size or size)
+    most = min(size // (plan.groups or 1), plan.max_batch_size or size)
     if tried.meets(most):
         return tried[most]
-    if epochs is None or plan.sampler == "balls_in_bins":
+    if epochs is None or plan.sampler in ALLOCATED:
         least = smallest_batch(plan.sampler, size)
         # From above: a batch much smaller than the answer has a slow tail, and takes seconds.
         bad, good = most, max(least, most // 16)
@@ -272,7 +282,7 @@ def _largest_batch(plan: "Plan", goal: Target) -> "Plan":
                 tried.unreachable()
             bad, good = good, max(least, good // 16)
         return tried[tried.edge(good, bad, (least, most))]
-    if plan.sampler in ("fixed_order", "shuffled"):
+    if plan.sampler in ("fixed_order", "shuffled", "min_separation"):
         reason = "what an example costs depends on the epochs, and hardly on the batch"
         raise PlanError("batch_size", None, f"given for {IN_WORDS[plan.sampler]}", reason)
     return tried[_largest_of_epochs(tried, most, _Teeth(exact(epochs) * size, most))]

@@ -7,14 +7,16 @@ to use instead.
 from collections.abc import Mapping
 from typing import Any, Final
 
-from mechanisms.plan_fields import NOISE_RANGE, PlanError, shown
+from mechanisms.planning.fields import INDEPENDENT, NOISE_RANGE, PlanError, shown
 
 __all__ = [
+    "ALLOCATED",
     "BY_EPOCHS",
     "COUNTED",
     "IN_WORDS",
     "LARGEST_GROUP",
     "batches",
+    "check_mechanism",
     "check_sampler",
     "noise_range",
     "smallest_batch",
@@ -23,9 +25,18 @@ __all__ = [
 LARGEST_GROUP: Final = 100  # the mixture of a group has as many components
 
 # Batches of a given number of examples: no probability says how they are drawn.
-COUNTED: Final = ("fixed_order", "without_replacement", "balls_in_bins", "shuffled")
+COUNTED: Final = (
+    "fixed_order",
+    "without_replacement",
+    "balls_in_bins",
+    "shuffled",
+    "min_separation",
+    "balls_in_bins_once",
+)
+# One random batch of every epoch.
+ALLOCATED: Final = ("balls_in_bins", "balls_in_bins_once")
 # Every example once in each epoch, which has ceil(dataset_size / batch_size) batches.
-BY_EPOCHS: Final = ("balls_in_bins", "shuffled")
+BY_EPOCHS: Final = (*ALLOCATED, "shuffled")
 
 IN_WORDS: Final = {
     "poisson": "Poisson sampling",
@@ -34,6 +45,9 @@ IN_WORDS: Final = {
     "without_replacement": "batches of fixed size without replacement",
     "balls_in_bins": "balls in bins",
     "shuffled": "shuffled batches",
+    "min_separation": "a least distance between participations",
+    "cyclic_poisson": "Poisson sampling from groups in turn",
+    "balls_in_bins_once": "balls in bins that are drawn once",
 }
 # Where the accountant has random allocation (docs/random-allocation.md).
 _ALLOCATED_NOISE: Final = (0.1, 1e4)
@@ -48,12 +62,12 @@ def batches(values: Mapping[str, Any]) -> int | None:
 
 def noise_range(sampler: str) -> tuple[float, float]:
     """Return the noise multipliers for which the sampler is priced."""
-    return _ALLOCATED_NOISE if sampler == "balls_in_bins" else NOISE_RANGE
+    return _ALLOCATED_NOISE if sampler in ALLOCATED else NOISE_RANGE
 
 
 def smallest_batch(sampler: str, dataset_size: int) -> int:
     """Return the smallest batch size for which the sampler is priced."""
-    return -(-dataset_size // _MOST_BINS) if sampler == "balls_in_bins" else 1
+    return -(-dataset_size // _MOST_BINS) if sampler in ALLOCATED else 1
 
 
 def check_sampler(values: dict[str, Any]) -> None:
@@ -65,6 +79,7 @@ def check_sampler(values: dict[str, Any]) -> None:
         If the sampler excludes another field's value.
     """
     _check_cap(values)
+    _check_patterns(values)
     _check_relation(values)
     _check_group(values)
     sampler, batch = values["sampler"], values["batch_size"]
@@ -77,12 +92,37 @@ def check_sampler(values: dict[str, Any]) -> None:
         values["batch_size"] = values["sampling_probability"] = None
     if sampler in COUNTED and probability is not None:
         reason = "batches are counted and not sampled by a probability, so give batch_size"
-        if sampler == "fixed_order":
+        if sampler in ("fixed_order", "min_separation"):
             reason = "nothing is sampled, so give batch_size"
         allowed = f"left out for {IN_WORDS[sampler]}"
         raise PlanError("sampling_probability", probability, allowed, reason)
-    if sampler == "balls_in_bins":
+    if sampler in ALLOCATED:
         _check_bins(values)
+
+
+def _check_patterns(values: Mapping[str, Any]) -> None:
+    """What only some samplers have: a distance between participations, and groups."""
+    sampler, size, batch = values["sampler"], values["dataset_size"], values["batch_size"]
+    for name, owner, needed in (
+        ("min_separation", "min_separation", True),
+        ("max_participations", "min_separation", False),
+        ("groups", "cyclic_poisson", True),
+    ):
+        if values[name] is not None and sampler != owner:
+            reason = f"it belongs to sampler={owner!r}"
+            raise PlanError(name, values[name], f"left out for {IN_WORDS[sampler]}", reason)
+        if needed and values[name] is None and sampler == owner:
+            raise PlanError(name, None, f"given for {IN_WORDS[sampler]}")
+    if size is None or batch is None:
+        return
+    distance, groups = values["min_separation"], values["groups"]
+    if groups is not None and groups * batch > size:
+        reason = "a group has to have the examples of a batch, on average"
+        raise PlanError("groups", groups, f"at most {size // batch}", reason)
+    longest = size // batch
+    if distance is not None and distance > longest and distance < (values["steps"] or 0):
+        reason = f"{size} examples, {batch} a step, are used up by then"
+        raise PlanError("min_separation", distance, f"at most {longest}", reason)
 
 
 def _check_cap(values: Mapping[str, Any]) -> None:
@@ -109,18 +149,19 @@ def _check_cap(values: Mapping[str, Any]) -> None:
 
 def _check_relation(values: Mapping[str, Any]) -> None:
     sampler, relation = values["sampler"], values["neighboring_relation"]
-    if sampler in ("fixed_order", "shuffled") and relation == "add_or_remove_one":
+    ordered = ("fixed_order", "shuffled", "min_separation")
+    if sampler in ordered and relation == "add_or_remove_one":
         raise PlanError(
             "neighboring_relation",
             relation,
             f"'replace_special' or 'replace_one' for {IN_WORDS[sampler]}",
             "an example more or less would move the others to other batches",
         )
-    if sampler == "balls_in_bins" and relation == "replace_one":
+    if sampler in ALLOCATED and relation == "replace_one":
         raise PlanError(
             "neighboring_relation",
             relation,
-            "'add_or_remove_one' or 'replace_special' for balls in bins",
+            f"'add_or_remove_one' or 'replace_special' for {IN_WORDS[sampler]}",
             "no theorem covers an example that is replaced in a batch that is hidden",
         )
 
@@ -129,7 +170,7 @@ def _check_group(values: Mapping[str, Any]) -> None:
     k, sampler = values["group_size"], values["sampler"]
     if k == 1:
         return
-    if sampler in ("without_replacement", "balls_in_bins"):
+    if sampler in ("without_replacement", "cyclic_poisson", *ALLOCATED):
         reason = "the examples of a group are drawn in dependence on each other, so use 'poisson'"
         raise PlanError("group_size", k, f"1 for {IN_WORDS[sampler]}", reason)
     if sampler != "poisson":
@@ -166,3 +207,35 @@ def _check_bins(values: Mapping[str, Any]) -> None:
         allowed = f"a number in the interval [{least_noise:g}, {shown(most_noise)}]"
         reason = "balls in bins is priced for no other, so sample with 'poisson'"
         raise PlanError("noise_multiplier", noise, allowed, reason)
+
+
+# -- correlated noise ------------------------------------------------------------------------------
+
+_CORRELATED_INSTEAD: Final = {
+    "poisson": "steps of one example would be next to each other by chance, so draw from groups in "
+    "turn, with 'cyclic_poisson'",
+    "without_replacement": "no theorem joins it with correlated noise, so use 'cyclic_poisson' or "
+    "'fixed_order'",
+    "balls_in_bins": "no theorem covers a batch that is drawn anew in every epoch, so draw it "
+    "once, with 'balls_in_bins_once'",
+}
+
+
+def check_mechanism(values: Mapping[str, Any], steps: int | None) -> None:
+    """Refuse correlated noise where nothing says what it costs, or that has another length.
+
+    Raises
+    ------
+    PlanError
+        If the plan's strategy does not fit the rest.
+    """
+    mechanism, sampler = values["mechanism"], values["sampler"]
+    if mechanism == INDEPENDENT:
+        return
+    if sampler in _CORRELATED_INSTEAD:
+        raise PlanError("sampler", sampler, "another one", _CORRELATED_INSTEAD[sampler])
+    if steps is None or steps != mechanism.steps:
+        if steps is None:
+            raise PlanError("steps", None, f"{mechanism.steps}, as in the mechanism")
+        reason = "design the mechanism anew for another length"
+        raise PlanError("steps", steps, f"{mechanism.steps}, as in the mechanism", reason)
