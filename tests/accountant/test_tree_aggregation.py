@@ -12,20 +12,21 @@ from hypothesis import strategies as st
 
 from accountant.errors import UnsupportedEventError
 from accountant.tree_aggregation import (
-    _Blocks,
     cyclic_squared_sensitivity,
     level_bound,
     squared_sensitivity,
 )
+from accountant.tree_patterns import Blocks
 
 
-def value(pattern, trees, completed):
+def value(pattern, trees, completed, prefix_nodes=False):
     """Sum over the released nodes of all trees of the squared number of participations below."""
     total, first = 0, 0
     for steps, full in zip(trees, completed, strict=True):
         leaves = 2 ** (steps - 1).bit_length() if full else steps
         for size in (2**k for k in range(leaves.bit_length())):
-            for start in range(first, first + leaves - size + 1, size):
+            apart = 2 * size if prefix_nodes else size
+            for start in range(first, first + leaves - size + 1, apart):
                 end = min(start + size, first + steps)
                 total += sum(start <= p < end for p in pattern) ** 2
         first += steps
@@ -111,6 +112,30 @@ def test_all_patterns(trees, most, gap, completed):
         assert squared_sensitivity(trees[0], most, gap, completed[0]) == truth
 
 
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=3).filter(lambda x: sum(x) <= 14),
+    st.integers(1, 6),
+    st.integers(1, 7),
+)
+@settings(max_examples=100, deadline=None)
+def test_all_patterns_and_the_nodes_of_prefix_sums(trees, most, gap):
+    some = [False] * len(trees)
+    truth = max(value(pattern, trees, some, True) for pattern in patterns(sum(trees), most, gap))
+    assert squared_sensitivity(trees, most, gap, prefix_nodes=True) == truth
+    assert truth <= squared_sensitivity(trees, most, gap)
+    phases = range(min(gap, sum(trees)))
+    in_order = max(value(range(i, sum(trees), gap), trees, some, True) for i in phases)
+    assert cyclic_squared_sensitivity(trees, gap, prefix_nodes=True) == in_order
+
+
+def test_prefix_sums_reveal_less_than_all_nodes():
+    # 9 levels up to 2^8, whose nodes two of four use; then two left ones, and the root
+    assert squared_sensitivity(1024, 4, 256, prefix_nodes=True) == 4 * 8 + 2 + 2**2 + 4**2
+    assert squared_sensitivity(1024, 4, 256) == 60
+    for steps in (1, 2, 1000, 1024):
+        assert squared_sensitivity(steps, prefix_nodes=True) == steps.bit_length()
+
+
 def test_the_recursion_of_the_paper():
     source = random.Random(1)
     for _ in range(30):
@@ -158,7 +183,7 @@ def test_a_fixed_order_across_trees(trees, cycle, completed):
 @settings(max_examples=60, deadline=None)
 def test_equal_trees_are_joined_by_doubling(steps, times, last, most, gap, completed):
     trees = [steps] * times + [last]
-    blocks = _Blocks(min(gap, sum(trees)), min(most, -(-sum(trees) // gap)))
+    blocks = Blocks(min(gap, sum(trees)), min(most, -(-sum(trees) // gap)))
     one_by_one = blocks.nothing
     for tree in reversed([t for t in trees if t]):
         one_by_one = blocks.before(blocks.forest(tree, completed), tree, one_by_one)
@@ -255,6 +280,7 @@ def test_nothing_is_released(steps):
         (8, 2, 0),
         (8, 2, math.inf),
         (8, 2, 1, [True, False]),
+        (8, 2, 1, True, True),
     ],
 )
 def test_unsound_input_is_refused(arguments):
