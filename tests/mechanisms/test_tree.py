@@ -12,6 +12,7 @@ from dp_accounting import GaussianDpEvent
 from accountant import events, privacy_loss
 from accountant.parameters import ZERO_OUT
 from accountant.renyi import epsilon_from_renyi, epsilon_of_zcdp
+from mechanisms.noise import NoiseStream
 from mechanisms.participation import (
     BallsInBins,
     CyclicPoisson,
@@ -446,6 +447,28 @@ def test_single_precision():
     single = run(tree.noise_filter(), rows, np.float32)
     assert single.dtype == np.float32
     assert single == pytest.approx(run(tree.noise_filter(), rows), abs=2e-5)
+
+
+def test_a_stream_goes_on_where_it_was_saved(tmp_path):
+    tree = BinaryTree(20, 6, estimator="online", completed=True)
+    whole = np.array(list(tree.noise(5, rng=7)))
+    assert whole.shape == (20, 5)
+    first = tree.noise(5, rng=7)
+    before = [next(first) for _ in range(12)]
+    first.save(tmp_path / "state.npz")
+    rest = NoiseStream.restore(tmp_path / "state.npz", tree.noise_filter())
+    assert np.array_equal(whole, [*before, *rest])
+    with pytest.raises(ValueError, match="filter"):
+        NoiseStream.restore(tmp_path / "state.npz", BinaryTree(20, 6).noise_filter())
+
+
+def test_a_stream_has_the_covariance_of_the_estimates():
+    tree = BinaryTree(6, 3, estimator="online", completed=True)
+    samples = 60_000
+    sums = np.cumsum(list(tree.noise(samples, rng=11)), axis=0)
+    truth = np.cumsum(np.cumsum(covariance(tree), axis=0), axis=1)
+    scale = np.sqrt(np.outer(np.diagonal(truth), np.diagonal(truth)))
+    assert np.max(np.abs(sums @ sums.T / samples - truth) / scale) < 5 * math.sqrt(2 / samples)
 
 
 def test_filters_are_told_apart():
