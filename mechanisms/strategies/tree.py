@@ -190,6 +190,10 @@ class BinaryTree(Strategy):
         Exact for one participation, for a separation, and for epochs in a fixed order that are all
         taken part in: nodes are sums, so that equal contributions are worst.
         """
+        return self._of_nodes(participation, prefix_nodes=False)
+
+    def _of_nodes(self, participation: Participation, prefix_nodes: bool) -> Sensitivity:
+        """How far one example can move all nodes, or those that prefix sums are added up from."""
         trees, completed = map(list, zip(*self._trees(), strict=True))
         count, gap = participation.count(self.steps), participation.separation(self.steps)
         if count <= 1:
@@ -204,12 +208,12 @@ class BinaryTree(Strategy):
         in_epochs = isinstance(participation, FixedEpochOrder | BallsInBins)
         if in_epochs and count == -(-self.steps // gap):
             try:
-                squared = cyclic_squared_sensitivity(trees, gap, completed)
+                squared = cyclic_squared_sensitivity(trees, gap, completed, prefix_nodes)
                 return Sensitivity(_root_up(squared), True, EPOCHS)
             except UnsupportedEventError:
                 pass
         try:
-            squared = squared_sensitivity(trees, count, gap, completed)
+            squared = squared_sensitivity(trees, count, gap, completed, prefix_nodes)
             return Sensitivity(_root_up(squared), not in_epochs, PATTERNS)
         except UnsupportedEventError:
             squared = level_bound(trees, count, gap, completed)
