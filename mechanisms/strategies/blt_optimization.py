@@ -1,0 +1,137 @@
+"""The best buffered linear Toeplitz strategy of so many buffers.
+
+Decays of C and of its inverse interlace where the weights of C are above 0, and any interlacing
+numbers belong to such a C: free variables are the logit of the first gap and the logarithms of the
+distances to the next ones (docs/blt.md, section 5).  An evaluation takes microseconds, whatever the
+number of steps, so that many starts are affordable.
+"""
+
+import math
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from accountant.parameters import whole_count
+from mechanisms.optimization import Objective, checked_objective
+from mechanisms.strategies.blt_kernels import chain, minimize_loss
+from mechanisms.workloads import Workload
+
+__all__ = ["MOST_BUFFERS", "optimal_parameters"]
+
+Array = npt.NDArray[np.float64]
+
+MOST_BUFFERS: Final = 64
+# The gain of the last ones is below double precision.
+_MOST_OPTIMIZED: Final = 16
+# Steps of a workload without poles: as many rows of buffers are held.
+_LONGEST: Final = 10**6
+
+# First gap, in units of 1/steps, and logit of the last one: starts are spread evenly in between.
+_FIRST_GAPS: Final = (0.3, 3.0, 30.0)
+_LAST_LOGITS: Final = (-1.0, 0.5, 2.0)
+_TOLERANCE: Final = 1e-11
+_ITERATIONS: Final = 300
+# Least distances of starting logits and gaps.
+_APART: Final = 1e-3
+
+
+def optimal_parameters(
+    workload: Workload, buffers: int, *, separation: int, count: int, objective: Objective
+) -> tuple[Array, Array]:
+    """Decay and weights of least squared sensitivity times squared error, both (buffers,).
+
+    Parameters
+    ----------
+    workload : Workload
+        Toeplitz.
+    buffers : int
+        Within [1, 16].
+    separation, count : int
+        Of the participation, at this number of steps.
+    objective : {"mean", "max"}
+
+    Raises
+    ------
+    ValueError
+        A parameter is outside its domain, or the workload not Toeplitz, or too long.
+    """
+    mean = checked_objective(objective) == "mean"
+    most = whole_count(buffers, "buffers", 1)
+    if most > _MOST_OPTIMIZED:
+        raise ValueError(
+            f"buffers must be at most {_MOST_OPTIMIZED}: more gain nothing in float64; got {most}"
+        )
+    steps = workload.steps
+    pattern = float(steps), float(separation), float(count)
+    terms = _terms(workload)
+
+    def descend(logits: Array) -> tuple[float, Array]:
+        loss, free, _ = minimize_loss(
+            _free(logits), *terms, *pattern, mean, _TOLERANCE, _ITERATIONS
+        )
+        return loss, free
+
+    free = np.empty(0)
+    for size in range(1, most + 1):
+        starts = _spread(size, steps) + _with_one_more(free)
+        found = [descend(logits) for logits in starts]
+        free = min(found, key=lambda candidate: candidate[0])[1]
+    gaps, _, _, residues = chain(free)
+    decay, weights = 1.0 - gaps[::2], residues[::2]
+    # for several participations c_1 must be at most 1, rounding included
+    total = math.fsum(weights)
+    return decay, weights if total < 1.0 or count == 1 else weights * ((1.0 - 1e-15) / total)
+
+
+def _terms(workload: Workload) -> tuple[Array, Array, Array]:
+    """The workload as the kernels take it: gaps and weights of its poles, or its coefficients."""
+    poles = workload.poles
+    if poles is not None and all(0.0 <= pole <= 1.0 for pole, _ in poles):
+        return (
+            np.array([1.0 - pole for pole, _ in poles]),
+            np.array([weight for _, weight in poles]),
+            np.empty(0),
+        )
+    if workload.steps > _LONGEST:
+        raise ValueError(
+            f"a BLT for a workload without poles is optimized for at most {_LONGEST} steps, got "
+            f"{workload.steps}: use prefix_sum or momentum, whose poles give closed forms"
+        )
+    column = workload.coefficients
+    if column is None:
+        raise ValueError(
+            "a BLT is optimized for workloads that treat every step alike, and this one does not: "
+            "optimize for prefix_sum or momentum, and ask the result for its error on this one"
+        )
+    return np.empty(0), np.empty(0), column
+
+
+def _spread(size: int, steps: int) -> list[Array]:
+    """Logits at equal distances: gaps from about 1/steps up to about 1."""
+    lasts = _LAST_LOGITS
+    firsts = [math.log(gap / (gap + steps)) for gap in _FIRST_GAPS]
+    return [np.linspace(first, last, 2 * size) for first in firsts for last in lasts]
+
+
+def _with_one_more(free: Array) -> list[Array]:
+    """Logits of the best strategy of one buffer less, a pole and a zero added at every place."""
+    if not len(free):
+        return []
+    gaps = np.clip(chain(free)[0], 1e-18, 1.0 - 1e-6)
+    logits = np.log(gaps / (1.0 - gaps))
+    places = np.concatenate(([logits[0] - 3.0], logits, [logits[-1] + 3.0]))
+    starts = []
+    for low, high in pairwise(places):
+        pair = [0.6 * low + 0.4 * high, 0.4 * low + 0.6 * high]
+        starts.append(np.sort(np.concatenate((logits, pair))))
+    return starts
+
+
+def _free(logits: Array) -> Array:
+    """Free variables, as `chain` takes them, of increasing logits."""
+    gaps = 1.0 / (1.0 + np.exp(-logits))
+    distances = np.log(np.maximum(np.diff(logits)[:-1], _APART))
+    last = math.log(max(gaps[-1] - gaps[-2], _APART))
+    return np.concatenate((logits[:1], distances, [last]))
