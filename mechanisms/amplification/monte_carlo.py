@@ -1,0 +1,392 @@
+"""Privacy of balls in bins by sampling, with a stated confidence (arXiv 2410.06266).
+
+The dominating pair of a run is the mixture over bins of N(mode, s^2) against noise alone.  Only the
+inner products u of the output with the modes matter, and they are Gaussian of covariance s^2 G: one
+number for each bin.  Both divergences are means of variables within a known range; an upper
+confidence bound of the mean is a bound on delta that fails with at most the stated probability.
+Statements and proofs: docs/amplification.md, section 6.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy import linalg
+
+from accountant.errors import CalibrationError
+from accountant.parameters import short, whole_count
+from mechanisms.amplification.modes import mode_gram
+from mechanisms.participation import BallsInBins
+from mechanisms.strategies.base import Strategy
+
+__all__ = ["SampledDelta", "SampledEpsilon", "sampled_delta", "sampled_epsilon"]
+
+Floats = npt.NDArray[np.float64]
+
+ULP: Final = 2.0**-52
+# Numbers that one task draws: samples times bins.
+TASK: Final = 1 << 17
+# Covers the rounding of a loss: epsilon is lowered by it before losses are compared.
+ROUNDED: Final = 1e-9
+# Rounds of a search for epsilon; each may fail with half the probability of the one before.
+MOST_ROUNDS: Final = 40
+
+
+@dataclass(frozen=True)
+class SampledDelta:
+    """What sampling says of delta at one epsilon.
+
+    Attributes
+    ----------
+    epsilon
+        Where delta was asked for.
+    estimate
+        Mean of the samples, in the worse order: no bound of anything.
+    upper
+        Above delta, but for the probability 1 - confidence that these samples mislead.
+    confidence
+        Of ``upper``, for both orders together, over the draw of the samples.
+    samples
+        In each order.
+    """
+
+    epsilon: float
+    estimate: float
+    upper: float
+    confidence: float
+    samples: int
+
+
+@dataclass(frozen=True)
+class SampledEpsilon:
+    """What sampling says of epsilon at one delta.
+
+    Attributes
+    ----------
+    delta
+        Where epsilon was asked for.
+    estimate
+        Epsilon at which the samples' mean is delta: no bound of anything.
+    upper
+        Above epsilon(delta), but for the probability 1 - confidence that the samples mislead.
+    confidence
+        Of ``upper``, over the draw of all samples.
+    samples
+        In each order, all rounds together.
+    """
+
+    delta: float
+    estimate: float
+    upper: float
+    confidence: float
+    samples: int
+
+
+def sampled_delta(
+    strategy: Strategy,
+    participation: BallsInBins,
+    noise_multiplier: float,
+    epsilon: float,
+    *,
+    samples: int = 200_000,
+    confidence: float = 1.0 - 1e-6,
+    seed: int = 0,
+    executor: Executor | None = None,
+) -> SampledDelta:
+    """Bound delta by sampling, in both orders.
+
+    Parameters
+    ----------
+    strategy, participation, noise_multiplier
+        As of `mechanisms.amplification.balls_in_bins.balls_in_bins_loss`; under ADD_OR_REMOVE_ONE
+        and REPLACE_SPECIAL.
+    epsilon
+        At least 0.
+    samples
+        In each order.
+    confidence
+        Within (0, 1).
+    seed
+        Of the samples: the result does not depend on the executor.
+    executor
+        Where the samples are drawn; without it, here.
+
+    Raises
+    ------
+    ValueError
+        A parameter is outside its domain, or there are too many bins or steps.
+    """
+    level = _number(epsilon, "epsilon", 0.0, 700.0)
+    problem = _Sampler.of(strategy, participation, noise_multiplier)
+    count = whole_count(samples, "samples", 100)
+    return problem.delta(level, count, _confidence(confidence), _seed(seed), executor)
+
+
+def sampled_epsilon(
+    strategy: Strategy,
+    participation: BallsInBins,
+    noise_multiplier: float,
+    delta: float,
+    *,
+    samples: int = 200_000,
+    confidence: float = 1.0 - 1e-6,
+    seed: int = 0,
+    executor: Executor | None = None,
+) -> SampledEpsilon:
+    """Bound epsilon by sampling.
+
+    A guess is checked with samples of its own; where they do not confirm it, a larger one is, each
+    round with half the probability of failing of the one before, so that all together fail with at
+    most 1 - confidence.  Parameters and errors as of `sampled_delta`.
+
+    Raises
+    ------
+    CalibrationError
+        So few samples cannot confirm so small a delta with this confidence at any epsilon tried.
+    """
+    target = _number(delta, "delta", 1e-300, 1.0)
+    sure = _confidence(confidence)
+    problem = _Sampler.of(strategy, participation, noise_multiplier)
+    count = whole_count(samples, "samples", 100)
+    streams = _seed(seed).spawn(MOST_ROUNDS + 1)
+    estimate = problem.guess(target, count, streams[0], executor)
+    tried, used = max(estimate, 1e-3), count
+    for i in range(MOST_ROUNDS):
+        rate = 0.5 ** (i + 1) * (1.0 - sure)
+        found = problem.delta(tried, count, 1.0 - rate, streams[i + 1], executor, failing=rate)
+        used += count
+        if found.upper <= target:
+            return SampledEpsilon(target, estimate, tried, sure, used)
+        # a step that the excess suggests: log delta falls by about 1 to 10 for each unit
+        tried += max(0.005 * tried, 0.1 * min(tried, math.log(found.upper / target)))
+    raise CalibrationError(
+        f"{count} samples a round do not confirm delta = {target:g} with this confidence up to "
+        f"epsilon = {tried:.4g}: use more samples, or balls_in_bins_loss, which needs none"
+    )
+
+
+@dataclass(frozen=True)
+class _Sampler:
+    """u/s^2 is N(0, K) under noise alone, K = factor @ factor.T, and N(K e_i, K) in bin i."""
+
+    factor: Floats
+
+    @classmethod
+    def of(
+        cls, strategy: Strategy, participation: BallsInBins, noise_multiplier: float
+    ) -> _Sampler:
+        multiplier = _number(noise_multiplier, "noise_multiplier", 1e-2, 1e6)
+        gram = mode_gram(strategy, participation).upper
+        scale = multiplier * strategy.sensitivity(participation)
+        kernel = gram / (scale * scale) * (1.0 + 8.0 * ULP)
+        # the factor's product is then nowhere below the kernel: a larger kernel dominates
+        raised = 8.0 * (len(kernel) + 2.0) * ULP * float(kernel.max())
+        kernel = kernel + raised
+        np.fill_diagonal(kernel, np.diagonal(kernel) + raised)
+        return cls(linalg.cholesky(kernel, lower=True))
+
+    @property
+    def kernel(self) -> Floats:
+        return self.factor @ self.factor.T
+
+    def delta(
+        self,
+        epsilon: float,
+        samples: int,
+        confidence: float,
+        seed: np.random.SeedSequence,
+        executor: Executor | None,
+        *,
+        failing: float | None = None,
+    ) -> SampledDelta:
+        """Bounds for both orders, each of which may fail with half the probability."""
+        rate = 1.0 - confidence if failing is None else failing
+        (remove, largest_remove), (add, largest_add) = self.tilting(epsilon)
+        tasks = [
+            (self.factor, epsilon - ROUNDED, remove, add, size, child)
+            for size, child in _shared(samples, len(self.factor), seed)
+        ]
+        found = list((executor.map if executor else map)(_moments, tasks))
+        sums = [math.fsum(column) for column in zip(*found, strict=True)]
+        estimate = max(sums[0], sums[2]) / samples
+        upper = max(
+            upper_confidence_bound(sums[0], sums[1], samples, largest_remove, 0.5 * rate),
+            upper_confidence_bound(sums[2], sums[3], samples, largest_add, 0.5 * rate),
+        )
+        return SampledDelta(epsilon, estimate, min(1.0, upper), confidence, samples)
+
+    def tilting(self, epsilon: float) -> tuple[tuple[float, float], tuple[float, float]]:
+        """How far samples are drawn towards large losses, and the largest that one may weigh.
+
+        Section 6 of the page.  Remove draws modes ``tilt`` times as long, add shifts all u by
+        ``-tilt`` times the modes' mean; every other sample, on average, is drawn without.
+        """
+        kernel = self.kernel
+        top, diagonal = float(np.diagonal(kernel).max()), float(np.diagonal(kernel).mean())
+        common = float(kernel.mean())
+        longer = max(1.0, epsilon / top + 0.5)
+        weight = (longer - 1.0) * (0.5 * longer * top - epsilon + ROUNDED)
+        reach = epsilon - 0.5 * diagonal - ROUNDED
+        shift = max(0.0, reach / common)
+        other = shift * (0.5 * shift * common - reach)
+        return (longer, _largest(weight)), (shift, _largest(other))
+
+    def guess(
+        self,
+        delta: float,
+        samples: int,
+        seed: np.random.SeedSequence,
+        executor: Executor | None,
+    ) -> float:
+        """Epsilon at which the samples' mean is about delta."""
+        low, high = 0.0, 1.0
+        streams = iter(seed.spawn(200))
+        few = max(100, samples // 4)
+
+        def mean(epsilon: float) -> float:
+            return self.delta(epsilon, few, 0.5, next(streams), executor).estimate
+
+        while mean(high) > delta and high < 500.0:
+            low, high = high, 2.0 * high
+        for _ in range(14):
+            middle = 0.5 * (low + high)
+            if mean(middle) > delta:
+                low = middle
+            else:
+                high = middle
+        return high
+
+
+def upper_confidence_bound(
+    total: float, squares: float, samples: int, largest: float, failing: float
+) -> float:
+    """Above the mean of independent variables within [0, largest], but for a probability.
+
+    The smaller of two bounds, each of which fails with at most half of ``failing``: Hoeffding's
+    (1963, inequality 2.1), ``n KL(mean || bound) = log(1/failing)``, and the empirical Bernstein
+    bound of Maurer and Pontil (2009, Theorem 4).
+
+    Parameters
+    ----------
+    total, squares
+        Sums of the variables and of their squares.
+    samples
+        How many.
+    largest
+        Above every variable.
+    failing
+        Probability, within (0, 1).
+    """
+    n = samples
+    cost = math.log(2.0 / failing)
+    mean = min(1.0, total / (n * largest) * (1.0 + 1e-12))
+    low, high = mean, 1.0
+    for _ in range(200):
+        middle = 0.5 * (low + high)
+        if n * _divergence(mean, middle) < cost:
+            low = middle
+        else:
+            high = middle
+    spread = max(0.0, squares - total * total / n) / (n - 1.0) + 1e-12 * squares / n
+    bernstein = total / n + math.sqrt(2.0 * spread * (cost + math.log(2.0)) / n)
+    bernstein += 7.0 * largest * (cost + math.log(2.0)) / (3.0 * (n - 1.0))
+    return min(high * largest, bernstein) * (1.0 + 1e-9)
+
+
+def _divergence(p: float, q: float) -> float:
+    """KL(p || q) of two coins."""
+    if q >= 1.0:
+        return math.inf if p < 1.0 else 0.0
+    first = p * math.log(p / q) if p > 0.0 else 0.0
+    rest = (1.0 - p) * (math.log1p(-p) - math.log1p(-q)) if p < 1.0 else 0.0
+    return first + rest
+
+
+Task = tuple[Floats, float, float, float, int, np.random.SeedSequence]
+
+
+def _moments(task: Task) -> tuple[float, float, float, float]:
+    """Of one task's variables: sums, and sums of squares, for remove and for add.
+
+    One draw of the noise serves both.
+    """
+    factor, epsilon, longer, shift, samples, seed = task
+    generator = np.random.Generator(np.random.SFC64(seed))
+    kernel = factor @ factor.T
+    half = 0.5 * np.diagonal(kernel)
+    noise = generator.standard_normal((samples, len(factor))) @ factor.T
+
+    count = len(noise)
+    length = np.where(generator.random(count) < 0.5, longer, 1.0)
+    u = noise + length[:, None] * kernel[generator.integers(0, len(factor), count)]
+    losses = _log_mean(u - half)
+    removed = -np.expm1(np.minimum(epsilon - losses, 0.0))
+    if longer > 1.0:
+        some = removed > 0.0
+        drawn = _log_mean(longer * (u[some] - longer * half))
+        removed[some] *= _weights(losses[some] - drawn)
+
+    weights = np.zeros(count)
+    if shift > 0.0:
+        distance = np.where(generator.random(count) < 0.5, shift, 0.0)
+        noise -= distance[:, None] * kernel.mean(axis=1)
+        weights = shift * noise.mean(axis=1) + 0.5 * shift * shift * float(kernel.mean())
+    added = -np.expm1(np.minimum(epsilon + _log_mean(noise - half), 0.0))
+    added *= _weights(weights)
+    sums = removed.sum(), removed @ removed, added.sum(), added @ added
+    return float(sums[0]), float(sums[1]), float(sums[2]), float(sums[3])
+
+
+def _largest(log_ratio: float) -> float:
+    """Above every weight, where the density without tilting over that with it is at most this."""
+    return 2.0 / (1.0 + math.exp(min(-log_ratio, 600.0))) * (1.0 + 1e-6)
+
+
+def _weights(logs: Floats) -> Floats:
+    """Density of the plain law over that of the even mixture, from its logarithm over the other."""
+    result: Floats = 2.0 / (1.0 + np.exp(np.minimum(-logs, 700.0)))
+    return result
+
+
+def _log_mean(exponents: Floats) -> Floats:
+    """Logarithm of the mean of exponentials over the last axis; overwrites its argument."""
+    top = exponents.max(axis=1, initial=-math.inf)
+    exponents -= top[:, None]
+    np.exp(exponents, out=exponents)
+    result: Floats = top + np.log(exponents.mean(axis=1))
+    return result
+
+
+def _shared(
+    samples: int, bins: int, seed: np.random.SeedSequence
+) -> Iterator[tuple[int, np.random.SeedSequence]]:
+    """Samples of each task, with a seed of its own."""
+    size = max(100, TASK // bins)
+    counts = [size] * (samples // size) + ([samples % size] if samples % size else [])
+    yield from zip(counts, seed.spawn(len(counts)), strict=True)
+
+
+def _seed(seed: object) -> np.random.SeedSequence:
+    return np.random.SeedSequence(whole_count(seed, "seed"))
+
+
+def _confidence(value: object) -> float:
+    number = _number(value, "confidence", 0.0, 1.0)
+    if number <= 0.0 or number >= 1.0:
+        raise ValueError(f"confidence must be within (0, 1), got {short(value)}")
+    return number
+
+
+def _number(value: object, name: str, least: float, most: float) -> float:
+    real = isinstance(value, (int, float, np.floating)) and not isinstance(value, bool)
+    if not (real and least <= value <= most):  # type: ignore[operator]
+        raise ValueError(
+            f"{name} must be a number within [{least:g}, {most:g}], got {short(value)}"
+        )
+    return float(value)  # type: ignore[arg-type]
