@@ -89,8 +89,7 @@ class NoiseStream:
         _check_filter(noise_filter)
         _check_executor(executor)
         self._dimension = whole_count(dimension, "dimension", 1)
-        self._steps = _rows(noise_filter, steps)
-        self._step = 0
+        self.steps = _rows(noise_filter, steps)
         width = _block_width(block)
         buffers = np.zeros(noise_filter.memory * self._dimension, _dtype(dtype))
         self._blocks = Blocks(
@@ -108,12 +107,12 @@ class NoiseStream:
     @property
     def steps(self) -> int:
         """Rows in all."""
-        return self._steps
+        return self.steps
 
     @property
     def step(self) -> int:
         """Rows given in full, and the index of the next."""
-        return self._step
+        return self._blocks.step
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -144,7 +143,7 @@ class NoiseStream:
 
     def __next__(self) -> Values:
         with self._lock:
-            if self._step < self._steps:
+            if self.step < self.steps:
                 return self._row(np.empty(self._dimension, self.dtype))
         raise StopIteration
 
@@ -181,43 +180,37 @@ class NoiseStream:
             self._blocks.check_whole()
             if not self._blocks.unfinished:
                 self._begin()
-        return self._rest_of(self._step)
+        return self._rest_of(self.step)
 
     def _rest_of(self, step: int) -> Iterator[tuple[slice, Values]]:
         while True:
             with self._lock:
-                if self._step != step:
+                if self.step != step:
                     return
-                piece = self._take(None)
+                piece = self._blocks.take(None)
             yield piece
 
     def _row(self, out: Values) -> Values:
         self._check_between_rows()
         self._begin()
-        step = self._step
-        while self._step == step:
-            self._take(out)
+        step = self.step
+        while self.step == step:
+            self._blocks.take(out)
         return out
 
     def _begin(self) -> None:
-        if self._step >= self._steps:
+        if self.step >= self.steps:
             raise ValueError(
-                f"the stream has given all of its {self._steps} rows, which is what the privacy "
+                f"the stream has given all of its {self.steps} rows, which is what the privacy "
                 "of the run counts on: state the steps in full when the stream is made"
             )
-        self._blocks.begin(self._step)
-
-    def _take(self, row: Values | None) -> tuple[slice, Values]:
-        piece = self._blocks.take(row)
-        if not self._blocks.unfinished:
-            self._step += 1
-        return piece
+        self._blocks.begin()
 
     def _check_between_rows(self) -> None:
         self._blocks.check_whole()
         if self._blocks.unfinished:
             raise RuntimeError(
-                f"row {self._step} is unfinished: take the rest of it from next_blocks() first"
+                f"row {self.step} is unfinished: take the rest of it from next_blocks() first"
             )
 
     def _check_fits(self, out: object) -> None:
@@ -300,8 +293,9 @@ class NoiseStream:
         stream = cls.__new__(cls)
         stream._dimension = state.dimension
         stream._steps = _rows(noise_filter, state.steps)
-        stream._step = state.step
-        stream._blocks = Blocks(noise_filter, source, state.dimension, width, executor, buffers)
+        stream._blocks = Blocks(
+            noise_filter, source, state.dimension, width, executor, buffers, state.step
+        )
         stream._lock = threading.Lock()
         return stream
 

@@ -33,6 +33,8 @@ class Blocks:
     buffers
         Shape (memory * dimension,), cell by cell, each (memory, its width): what is used together
         lies together.  Its dtype is the stream's.
+    step
+        The next row.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Blocks:
         width: int,
         executor: Executor | None,
         buffers: Values,
+        step: int = 0,
     ) -> None:
         self.noise_filter = noise_filter
         self.source = source
@@ -50,7 +53,7 @@ class Blocks:
         self._dimension = dimension
         self._width = width
         self._executor = executor
-        self._step = 0
+        self.step = step
         self._starts: deque[int] = deque()
         self._running: deque[tuple[slice, Values, Future[tuple[Values, Values]]]] = deque()
         self._torn = False
@@ -60,17 +63,16 @@ class Blocks:
         """Whether a row is under way."""
         return bool(self._starts or self._running)
 
-    def begin(self, step: int) -> None:
-        """Put the blocks of row ``step`` into the queue."""
+    def begin(self) -> None:
+        """Put the blocks of the next row into the queue."""
         self.check_whole()
-        self._step = step
         self._starts.extend(range(0, self._dimension, self._width))
 
     def check_whole(self) -> None:
         """Refuse to go on where some columns may have taken a step and others not."""
         if self._torn:
             raise RuntimeError(
-                f"row {self._step} was interrupted and parts of it are lost: go on from a saved "
+                f"row {self.step} was interrupted and parts of it are lost: go on from a saved "
                 "state, NoiseStream.restore(path, noise_filter)"
             )
 
@@ -80,13 +82,13 @@ class Blocks:
         self._torn = True
         if self._executor is None:
             columns, state, out = self._next(row)
-            advance(self.noise_filter, self.source, self._step, columns.start, state, out)
+            advance(self.noise_filter, self.source, self.step, columns.start, state, out)
         else:
             most = _AHEAD * (os.cpu_count() or 1)
             while self._starts and len(self._running) < most:
                 columns, state, out = self._next(row)
                 future = self._executor.submit(
-                    advance, self.noise_filter, self.source, self._step, columns.start, state, out
+                    advance, self.noise_filter, self.source, self.step, columns.start, state, out
                 )
                 self._running.append((columns, out, future))
             columns, out, future = self._running.popleft()
@@ -94,6 +96,8 @@ class Blocks:
             if values is not out:  # another process worked on copies
                 self._state(columns)[:] = new_state
                 out[:] = values
+        if not self.unfinished:
+            self.step += 1
         self._torn = False
         return columns, out
 
