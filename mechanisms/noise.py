@@ -89,7 +89,7 @@ class NoiseStream:
         _check_filter(noise_filter)
         _check_executor(executor)
         self._dimension = whole_count(dimension, "dimension", 1)
-        self.steps = _rows(noise_filter, steps)
+        self._steps = _rows(noise_filter, steps)
         width = _block_width(block)
         buffers = np.zeros(noise_filter.memory * self._dimension, _dtype(dtype))
         self._blocks = Blocks(
@@ -107,7 +107,7 @@ class NoiseStream:
     @property
     def steps(self) -> int:
         """Rows in all."""
-        return self.steps
+        return self._steps
 
     @property
     def step(self) -> int:
