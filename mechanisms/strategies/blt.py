@@ -155,6 +155,7 @@ class BLT(Strategy):
         self._refuse_long_column()
         unit = np.zeros(self.steps)
         unit[0] = 1.0
+        unit.flags.writeable = False
         found: Array = closed_forms.first_column_of_product(self.decay, self.weights, unit)
         return found
 

@@ -94,7 +94,7 @@ def sensitivity_bound(
     largest = sensitivity_squared(rates, sizes, first, *pattern)[0]
     value = largest
     if np.any(weights < 0.0):
-        value = sensitivity_squared(rates, weights, first, *pattern)[0]
+        value = sensitivity_squared(rates, weights.copy(), first, *pattern)[0]
     margin = (4200.0 + (len(decay) + 2.0) ** 2) * _UNIT
     return rounded_up(value + margin * largest, 2)
 

@@ -105,7 +105,7 @@ def _terms(workload: Workload) -> tuple[Array, Array, Array]:
             "a BLT is optimized for workloads that treat every step alike, and this one does not: "
             "optimize for prefix_sum or momentum, and ask the result for its error on this one"
         )
-    return np.empty(0), np.empty(0), column
+    return np.empty(0), np.empty(0), column.copy()
 
 
 def _spread(size: int, steps: int) -> list[Array]:
