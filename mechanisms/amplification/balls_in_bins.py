@@ -23,14 +23,18 @@ from accountant.calibration import solve
 from accountant.errors import CalibrationError, UnsupportedEventError
 from accountant.events import RandomAllocationDpEvent
 from accountant.loss import PrivacyLoss, loss_of_terms
-from accountant.losses.atoms import Atoms
-from accountant.losses.compound import DirectedPair
 from accountant.parameters import ONE_RECORD, short
 from accountant.privacy_loss import privacy_loss
 from accountant.terms import Terms
-from mechanisms.amplification.modes import Floats, ModeGram, mode_gram
-from mechanisms.amplification.ratio_laws import RatioLaw
-from mechanisms.amplification.tree_kernels import Arrangement, Tree, arrangements, least_tree
+from mechanisms.amplification.modes import ModeGram, mode_gram
+from mechanisms.amplification.tree_kernels import (
+    Arrangement,
+    Tree,
+    arrangements,
+    least_tree,
+    neighbours,
+)
+from mechanisms.amplification.weighed_laws import directed_pair, rough_delta
 from mechanisms.participation import BallsInBins
 from mechanisms.strategies.base import Strategy
 
@@ -157,18 +161,21 @@ def balls_in_bins_noise_multiplier(
             f"no noise multiplier within [0.01, 1e6] reaches epsilon {epsilon:g} at delta "
             f"{target:g}"
         )
-    # what is best for the noise that is needed without amplification, then for less
-    found, best = plain, at(plain).best(target)
-    for _ in range(2):
-        low = 0.05 * found
+    # what is best for the noise that is needed without amplification, then for less; the first
+    # answer comes from coarse laws, which are bounds too, only less tight
+    found = plain
+    for effort, accuracy in ((CLOSER, 0.01), (FINAL, rtol)):
+        best = at(found).best(target)
 
-        def excess(noise: float, chosen: Arrangement | None = best) -> float:
-            reached = float(at(noise).loss(chosen).delta(epsilon))
+        def excess(
+            noise: float, chosen: Arrangement | None = best, effort: tuple[int, int] = effort
+        ) -> float:
+            reached = float(at(noise).loss(chosen, effort).delta(epsilon))
             return math.log(max(reached, 1e-300) / target)
 
-        answer = solve(excess, low, plain * (1.0 + rtol), rtol=rtol)
-        found = plain if answer is None else min(found, answer)
-        best = at(found).best(target)
+        low = 0.05 * plain if effort is CLOSER else 0.9 * found
+        answer = solve(excess, low, found * (1.0 + accuracy), rtol=accuracy)
+        found = found if answer is None else min(found, answer)
     return found
 
 
@@ -231,35 +238,41 @@ class _Problem:
         plain = privacy_loss(self._gaussian(float(matrix.max())))
         if len(matrix) == 1 or self.scale < SMALLEST_NOISE * math.sqrt(float(matrix.max())):
             return None
-        found = [(self._rough(one, delta, SEARCH), i, one) for i, one in enumerate(_tried(matrix))]
-        closer = [(self._rough(one, delta, CLOSER), i, one) for _, i, one in sorted(found)[:8]]
-        epsilon, _, best = min(closer)
-        return best if epsilon < float(plain.epsilon(delta)) else None
+        epsilons = {one: self._rough(one, delta, SEARCH) for one in arrangements(len(matrix))}
+        for one in sorted(epsilons, key=epsilons.__getitem__)[:3]:
+            for other in neighbours(one, len(matrix)):
+                if other not in epsilons:
+                    epsilons[other] = self._rough(other, delta, SEARCH)
+        few = sorted(epsilons, key=epsilons.__getitem__)[:6]
+        closer = {one: self._rough(one, delta, CLOSER) for one in few}
+        best = min(few, key=closer.__getitem__)
+        return best if closer[best] < float(plain.epsilon(delta)) else None
 
-    def loss(self, arrangement: Arrangement | None) -> PrivacyLoss:
+    def loss(self, arrangement: Arrangement | None, effort: tuple[int, int] = FINAL) -> PrivacyLoss:
         """The loss for one arrangement, with the floor that is attained."""
         matrix = self.gram.upper
         if arrangement is None:
             above = privacy_loss(self._gaussian(float(matrix.max())), self.relation)
             return self._floored(above)
-        trees = self._trees(arrangement, FINAL[1])
+        resolution, levels = effort
+        trees = self._trees(arrangement, levels)
         flat = trees[0][1].flat if len(trees) == 1 else None
         if flat is not None:
             event = self._allocated(*flat, trees[0][1].leaves)
             if event is not None:
                 return self._floored(privacy_loss(event, self.relation))
         laws = [
-            (weight, tree.law(self.variance, tree.mesh(self.variance, FINAL[0])))
+            (weight, tree.law(self.variance, tree.mesh(self.variance, resolution)))
             for weight, tree in trees
         ]
-        pair = DirectedPair(_remove_atoms(laws), _add_atoms(laws))
+        pair = directed_pair(laws)
         return self._floored(loss_of_terms(Terms(pairs=Counter({pair: 1})), self.relation))
 
     def best_event(self, delta: float) -> DpEvent:
         """Of Gaussians composed with random allocations, that of the smallest epsilon."""
         matrix = self.gram.upper
         candidates: list[DpEvent] = [self._gaussian(float(matrix.max()))]
-        for classes in sorted({a.classes for a in _tried(matrix) if a.stride == 1}):
+        for classes in sorted({a.classes for a in arrangements(len(matrix))}):
             blocks = len(matrix) // classes
             one = Arrangement(blocks, classes)
             if blocks < 2 or len(matrix) % classes:
@@ -298,7 +311,7 @@ class _Problem:
         low, high = 0.0, 0.5 * float(self.gram.upper.max()) / self.variance + 200.0
         for _ in range(30):
             middle = 0.5 * (low + high)
-            if max(_rough_delta(laws, middle)) > delta:
+            if max(rough_delta(laws, middle)) > delta:
                 low = middle
             else:
                 high = middle
@@ -339,57 +352,6 @@ class _Problem:
                     privacy_loss(ComposedDpEvent(parts), self.relation)._terms().attained()
                 )
         return loss_of_terms(terms, self.relation)
-
-
-def _tried(matrix: Floats) -> list[Arrangement]:
-    return [one for one in arrangements(len(matrix)) if one.blocks * one.classes <= len(matrix)]
-
-
-def _rough_delta(laws: list[tuple[float, RatioLaw]], epsilon: float) -> tuple[float, float]:
-    remove = add = 0.0
-    for weight, law in laws:
-        losses = law.logs - math.log(law.mean)
-        above, below = losses > epsilon, losses < -epsilon
-        p = law.masses[above] * np.exp(losses[above])
-        remove += weight * float(-p @ np.expm1(epsilon - losses[above]))
-        add += weight * float(-law.masses[below] @ np.expm1(epsilon + losses[below]))
-    return remove, add
-
-
-def _remove_atoms(laws: list[tuple[float, RatioLaw]]) -> Atoms:
-    """The record's data set in the numerator."""
-    losses, masses, rest = [], [], 1e-300
-    for weight, law in laws:
-        logs = law.logs - math.log(law.mean)
-        losses.append(logs + _slack(law, logs))
-        masses.append(weight * law.masses * np.exp(losses[-1]) * (1.0 + 64.0 * ULP))
-        rest += weight * law.lost_p / law.mean * (1.0 + 1e-9)
-    return _listed(np.concatenate(losses), np.concatenate(masses), rest)
-
-
-def _add_atoms(laws: list[tuple[float, RatioLaw]]) -> Atoms:
-    """The other data set in the numerator."""
-    losses, masses, rest = [], [], 1e-300
-    for weight, law in laws:
-        logs = law.logs - math.log(law.mean)
-        losses.append(_slack(law, logs) - logs)
-        masses.append(weight * law.masses * (1.0 + 64.0 * ULP))
-        rest += weight * (law.lost_q + law.at_zero) * (1.0 + 1e-9)
-    return _listed(np.concatenate(losses), np.concatenate(masses), rest)
-
-
-def _slack(law: RatioLaw, logs: Floats) -> Floats:
-    """What losses are raised by: where the points are, and the logarithm's rounding."""
-    slack: Floats = law.place_error + 16.0 * ULP * (1.0 + np.abs(logs) + math.log(law.mean))
-    return slack
-
-
-def _listed(losses: Floats, masses: Floats, rest: float) -> Atoms:
-    """Atoms in order; those of one loss together, masses that underflow as infinite losses."""
-    some = masses > 0.0
-    values, places = np.unique(losses[some], return_inverse=True)
-    total: Floats = np.bincount(places, masses[some], len(values)).astype(np.float64)
-    return Atoms(values, total * (1.0 + 4.0 * ULP), rest, 0.0, 4.0 * ULP, 0.0)
 
 
 def _unit(strategy: Strategy, participation: BallsInBins) -> float:

@@ -10,7 +10,7 @@ Statements and proofs: docs/amplification.md, section 6.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final
@@ -21,6 +21,7 @@ from scipy import linalg
 
 from accountant.errors import CalibrationError
 from accountant.parameters import short, whole_count
+from mechanisms.amplification.confidence import upper_confidence_bound
 from mechanisms.amplification.modes import mode_gram
 from mechanisms.participation import BallsInBins
 from mechanisms.strategies.base import Strategy
@@ -155,16 +156,16 @@ def sampled_epsilon(
     problem = _Sampler.of(strategy, participation, noise_multiplier)
     count = whole_count(samples, "samples", 100)
     streams = _seed(seed).spawn(MOST_ROUNDS + 1)
-    estimate = problem.guess(target, count, streams[0], executor)
-    tried, used = max(estimate, 1e-3), count
+    estimate, bound = problem.guess(target, count, 0.25 * (1.0 - sure), streams[0], executor)
+    tried, used = 1.005 * max(bound, 1e-3), count // 2
     for i in range(MOST_ROUNDS):
         rate = 0.5 ** (i + 1) * (1.0 - sure)
         found = problem.delta(tried, count, 1.0 - rate, streams[i + 1], executor, failing=rate)
         used += count
         if found.upper <= target:
             return SampledEpsilon(target, estimate, tried, sure, used)
-        # a step that the excess suggests: log delta falls by about 1 to 10 for each unit
-        tried += max(0.005 * tried, 0.1 * min(tried, math.log(found.upper / target)))
+        # log delta falls by about 1 to 10 for each unit
+        tried += max(0.01 * tried, 0.1 * min(tried, math.log(found.upper / target)))
     raise CalibrationError(
         f"{count} samples a round do not confirm delta = {target:g} with this confidence up to "
         f"epsilon = {tried:.4g}: use more samples, or balls_in_bins_loss, which needs none"
@@ -241,106 +242,121 @@ class _Sampler:
         self,
         delta: float,
         samples: int,
+        rate: float,
         seed: np.random.SeedSequence,
         executor: Executor | None,
-    ) -> float:
-        """Epsilon at which the samples' mean is about delta."""
-        low, high = 0.0, 1.0
-        streams = iter(seed.spawn(200))
+    ) -> tuple[float, float]:
+        """Where the samples' mean, and where their bound, is about delta: from a quarter of them.
+
+        The second draw is tilted to where the first one says.
+        """
         few = max(100, samples // 4)
+        mean = bound = 0.5 * float(self.kernel.max())
+        for stream in seed.spawn(2):
+            tilts = self.tilting(bound)
+            tasks = [
+                (self.factor, bound, tilts[0][0], tilts[1][0], size, child)
+                for size, child in _shared(few, len(self.factor), stream)
+            ]
+            found = list((executor.map if executor else map)(_draws, tasks))
+            orders = [
+                tuple(np.concatenate(parts) for parts in zip(*one, strict=True))
+                for one in zip(*found, strict=True)
+            ]
+            sampled = _Sampled(orders, few)
+            mean = _crossing(sampled.mean, delta)
+            bound = _crossing(
+                lambda epsilon, drawn=sampled: drawn.bound(  # type: ignore[misc]
+                    epsilon, samples, [largest for _, largest in self.tilting(epsilon)], rate
+                ),
+                delta,
+            )
+        return mean, bound
 
-        def mean(epsilon: float) -> float:
-            return self.delta(epsilon, few, 0.5, next(streams), executor).estimate
 
-        while mean(high) > delta and high < 500.0:
-            low, high = high, 2.0 * high
-        for _ in range(14):
-            middle = 0.5 * (low + high)
-            if mean(middle) > delta:
-                low = middle
-            else:
-                high = middle
-        return high
+@dataclass(frozen=True)
+class _Sampled:
+    """Losses and weights, for remove and for add, of so many samples."""
+
+    orders: list[tuple[Floats, ...]]
+    count: int
+
+    def sums(self, epsilon: float) -> list[tuple[float, float]]:
+        """Sums of the variables whose mean is delta, and of their squares."""
+        gains = [weights * _gain(losses, epsilon) for losses, weights in self.orders]
+        return [(float(x.sum()), float(x @ x)) for x in gains]
+
+    def mean(self, epsilon: float) -> float:
+        """Estimate of delta."""
+        return max(total for total, _ in self.sums(epsilon)) / self.count
+
+    def bound(self, epsilon: float, samples: int, largest: list[float], rate: float) -> float:
+        """What the bound would be, had so many samples the same moments."""
+        more = samples / self.count
+        return max(
+            upper_confidence_bound(more * x, more * xx, samples, top, rate)
+            for (x, xx), top in zip(self.sums(epsilon), largest, strict=True)
+        )
 
 
-def upper_confidence_bound(
-    total: float, squares: float, samples: int, largest: float, failing: float
-) -> float:
-    """Above the mean of independent variables within [0, largest], but for a probability.
-
-    The smaller of two bounds, each of which fails with at most half of ``failing``: Hoeffding's
-    (1963, inequality 2.1), ``n KL(mean || bound) = log(1/failing)``, and the empirical Bernstein
-    bound of Maurer and Pontil (2009, Theorem 4).
-
-    Parameters
-    ----------
-    total, squares
-        Sums of the variables and of their squares.
-    samples
-        How many.
-    largest
-        Above every variable.
-    failing
-        Probability, within (0, 1).
-    """
-    n = samples
-    cost = math.log(2.0 / failing)
-    mean = min(1.0, total / (n * largest) * (1.0 + 1e-12))
-    low, high = mean, 1.0
-    for _ in range(200):
+def _crossing(function: Callable[[float], float], level: float) -> float:
+    """Where a decreasing function falls to a level."""
+    low, high = 0.0, 1.0
+    while function(high) > level and high < 500.0:
+        low, high = high, 2.0 * high
+    for _ in range(20):
         middle = 0.5 * (low + high)
-        if n * _divergence(mean, middle) < cost:
+        if function(middle) > level:
             low = middle
         else:
             high = middle
-    spread = max(0.0, squares - total * total / n) / (n - 1.0) + 1e-12 * squares / n
-    bernstein = total / n + math.sqrt(2.0 * spread * (cost + math.log(2.0)) / n)
-    bernstein += 7.0 * largest * (cost + math.log(2.0)) / (3.0 * (n - 1.0))
-    return min(high * largest, bernstein) * (1.0 + 1e-9)
-
-
-def _divergence(p: float, q: float) -> float:
-    """KL(p || q) of two coins."""
-    if q >= 1.0:
-        return math.inf if p < 1.0 else 0.0
-    first = p * math.log(p / q) if p > 0.0 else 0.0
-    rest = (1.0 - p) * (math.log1p(-p) - math.log1p(-q)) if p < 1.0 else 0.0
-    return first + rest
+    return high
 
 
 Task = tuple[Floats, float, float, float, int, np.random.SeedSequence]
 
 
 def _moments(task: Task) -> tuple[float, float, float, float]:
-    """Of one task's variables: sums, and sums of squares, for remove and for add.
+    """Of one task's variables: sums, and sums of squares, for remove and for add."""
+    (removed, heavy), (added, light) = _draws(task)
+    x, y = heavy * _gain(removed, task[1]), light * _gain(added, task[1])
+    return float(x.sum()), float(x @ x), float(y.sum()), float(y @ y)
 
-    One draw of the noise serves both.
-    """
-    factor, epsilon, longer, shift, samples, seed = task
+
+def _draws(task: Task) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
+    """Losses and weights, for remove and for add; one draw of the noise serves both."""
+    factor, _, longer, shift, samples, seed = task
     generator = np.random.Generator(np.random.SFC64(seed))
     kernel = factor @ factor.T
     half = 0.5 * np.diagonal(kernel)
     noise = generator.standard_normal((samples, len(factor))) @ factor.T
 
-    count = len(noise)
-    length = np.where(generator.random(count) < 0.5, longer, 1.0)
-    u = noise + length[:, None] * kernel[generator.integers(0, len(factor), count)]
-    losses = _log_mean(u - half)
-    removed = -np.expm1(np.minimum(epsilon - losses, 0.0))
+    length = np.where(generator.random(samples) < 0.5, longer, 1.0)
+    u = kernel[generator.integers(0, len(factor), samples)]
+    u *= length[:, None]
+    u += noise
+    u -= half
+    removed = _log_mean(u.copy() if longer > 1.0 else u)
+    heavy = np.ones(samples)
     if longer > 1.0:
-        some = removed > 0.0
-        drawn = _log_mean(longer * (u[some] - longer * half))
-        removed[some] *= _weights(losses[some] - drawn)
+        u += (1.0 - longer) * half
+        u *= longer
+        heavy = _weights(removed - _log_mean(u))
 
-    weights = np.zeros(count)
+    light = np.ones(samples)
     if shift > 0.0:
-        distance = np.where(generator.random(count) < 0.5, shift, 0.0)
+        distance = np.where(generator.random(samples) < 0.5, shift, 0.0)
         noise -= distance[:, None] * kernel.mean(axis=1)
-        weights = shift * noise.mean(axis=1) + 0.5 * shift * shift * float(kernel.mean())
-    added = -np.expm1(np.minimum(epsilon + _log_mean(noise - half), 0.0))
-    added *= _weights(weights)
-    sums = removed.sum(), removed @ removed, added.sum(), added @ added
-    return float(sums[0]), float(sums[1]), float(sums[2]), float(sums[3])
+        light = shift * noise.mean(axis=1) + 0.5 * shift * shift * float(kernel.mean())
+        light = _weights(light)
+    noise -= half
+    return (removed, heavy), (-_log_mean(noise), light)
+
+
+def _gain(losses: Floats, epsilon: float) -> Floats:
+    """``(1 - exp(epsilon - loss))_+``."""
+    gain: Floats = -np.expm1(np.minimum(epsilon - losses, 0.0))
+    return gain
 
 
 def _largest(log_ratio: float) -> float:
@@ -367,7 +383,7 @@ def _shared(
     samples: int, bins: int, seed: np.random.SeedSequence
 ) -> Iterator[tuple[int, np.random.SeedSequence]]:
     """Samples of each task, with a seed of its own."""
-    size = max(100, TASK // bins)
+    size = max(TASK // bins, 8 * bins)
     counts = [size] * (samples // size) + ([samples % size] if samples % size else [])
     yield from zip(counts, seed.spawn(len(counts)), strict=True)
 

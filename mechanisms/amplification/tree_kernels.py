@@ -21,7 +21,7 @@ from scipy.spatial.distance import squareform
 
 from mechanisms.amplification.ratio_laws import RatioLaw, lognormal
 
-__all__ = ["Arrangement", "Tree", "arrangements", "least_tree"]
+__all__ = ["Arrangement", "Tree", "arrangements", "least_tree", "neighbours"]
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
@@ -189,18 +189,23 @@ def least_tree(gram: Floats, most_levels: int) -> Tree:
 
 
 def arrangements(bins: int) -> list[Arrangement]:
-    """Those worth trying: powers of two and what lies between, coarse to fine."""
-    counts = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256]
+    """Those to begin with: the whole, undivided, and powers of two."""
+    counts = [2**k for k in range(1, 9)]
+    found = [Arrangement(1, 1)]
+    found += [Arrangement(u, t) for u in counts for t in counts if u * t <= bins]
+    found += [Arrangement(u, 1) for u in counts if u <= bins]
+    return found
+
+
+def neighbours(one: Arrangement, bins: int) -> list[Arrangement]:
+    """Arrangements that are half as far apart as those to begin with."""
     found = []
-    for classes in counts:
-        for blocks in counts:
-            runs = blocks * classes
-            # two blocks at least, and single classes once: the whole, undivided
-            if runs > bins or (blocks == 1) is not (classes == 1):
-                continue
-            length = bins // runs
-            strides = [s for s in (1, 2, 4) if s == 1 or s < length]
-            found += [Arrangement(blocks, classes, stride) for stride in strides]
+    for blocks in {one.blocks, one.blocks * 3 // 4, one.blocks * 3 // 2}:
+        for classes in {one.classes, one.classes * 3 // 4, one.classes * 3 // 2}:
+            for stride in (1, 2, 4):
+                runs = blocks * classes
+                if 2 <= blocks and 1 <= runs <= bins and (stride == 1 or stride < bins // runs):
+                    found.append(Arrangement(blocks, classes, stride))
     return found
 
 
