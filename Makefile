@@ -78,6 +78,6 @@ $(VENV)/.ready-ui-$(HASH): | $(VENV)/bin/python
 
 $(VENV)/.ready-test-$(HASH): | $(VENV)/bin/python
 	@$(INSTALL) hatchling editables
-	@$(INSTALL) --no-build-isolation --editable '.[ui,test,opacus,jax-privacy]'
+	@$(INSTALL) --no-build-isolation --editable '.[ui,test,opacus,jax-privacy,secure]'
 	@rm -f $(VENV)/.ready-*
 	@touch $@ $(VENV)/.ready-ui-$(HASH)

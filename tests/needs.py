@@ -28,6 +28,7 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "browser": (lambda: browser_path() is not None, "chromium or google-chrome on the PATH"),
     "torch": (_module("torch"), "the Python package torch"),
     "jax": (_module("jax"), "the Python package jax"),
+    "cryptography": (_module("cryptography"), "the Python package cryptography"),
     "dask": (_module("dask"), "the Python package dask"),
     "latex": (lambda: shutil.which("pdflatex") is not None, "pdflatex on the PATH"),
 }

@@ -152,7 +152,7 @@ def test_everything_that_the_tests_install_is_pinned():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     asked = [project["dependencies"]]
-    asked += [extras[name] for name in ("ui", "test", "opacus", "jax-privacy")]
+    asked += [extras[name] for name in ("ui", "test", "opacus", "jax-privacy", "secure")]
     needed = set(dependencies(list(itertools.chain(*asked))))
     # PyTorch's builds for graphics cards say themselves what else they need, to the version.
     needed = {n for n in needed if not n.startswith(("nvidia-", "cuda-", "triton"))}
@@ -162,7 +162,7 @@ def test_everything_that_the_tests_install_is_pinned():
 
 
 def test_make_installs_every_extra_that_the_tests_use():
-    assert ".[ui,test,opacus,jax-privacy]" in (ROOT / "Makefile").read_text()
+    assert ".[ui,test,opacus,jax-privacy,secure]" in (ROOT / "Makefile").read_text()
 
 
 @pytest.mark.parametrize("pin", ["numpy", "torch", "opacus", "jax", "jax-privacy"])

@@ -32,10 +32,9 @@ from mechanisms.noise_filters import (
 )
 from mechanisms.random_source import CELL, PhiloxSource, SecureSource, as_source
 from mechanisms.tree_filter import TreeFilter
+from tests.needs import needs
 
-needs_cryptography = pytest.mark.skipif(
-    find_spec("cryptography") is None, reason="install the package cryptography"
-)
+needs_cryptography = needs("cryptography")
 SOURCES = [
     pytest.param(PhiloxSource(b"\x07" * 16), id="philox"),
     *(
