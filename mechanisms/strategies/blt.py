@@ -120,15 +120,15 @@ class BLT(Strategy):
         objective : {"mean", "max"}
             Which squared error counts: their mean over steps, or the largest.
         workload : Workload, optional
-            What is estimated, a Toeplitz matrix; without it, prefix sums.  One without poles needs
-            O(steps) time and memory, and may have at most 1e6 steps.
+            What is estimated; without it, prefix sums.  One without poles needs O(steps) time and
+            memory, and may have at most 1e6 steps; one that is not Toeplitz, at most 4,096.
 
         Raises
         ------
         UnsupportedParticipationError
             If nothing is proved for this participation.
         ValueError
-            A parameter is outside its domain, or the workload not Toeplitz.
+            A parameter is outside its domain, or the workload too long.
         """
         count = whole_count(steps, "steps", 1)
         plain = cls(count, [0.0], [0.0])

@@ -226,26 +226,28 @@ def exponential_norm(
 
 @njit(cache=True, nogil=True)
 def streamed_norm(
-    rates: Array, weights: Array, coefficients: Array, mean: bool
+    rates: Array, weights: Array, coefficients: Array, gram: Array, mean: bool
 ) -> tuple[float, Array, Array]:
     """Squared norm of the last row of A D, or the mean over rows, and its gradients.
 
-    By the recurrence itself, in time and memory O(steps buffers), and its adjoint.
+    By the recurrence itself, in time and memory O(steps buffers), and its adjoint.  With a gram
+    matrix Q it is the quadratic form ``x^T Q x`` of the first column x instead.
 
     Parameters
     ----------
     rates, weights
         Those of C, of shape (buffers,).
     coefficients
-        First column of the workload A, of shape (steps,).
+        First column of the workload A, of shape (steps,); of the identity where Q is given.
+    gram
+        Q, symmetric, of shape (steps, steps), or (0, 0).
     mean
-        As in `exponential_norm`.
+        As in `exponential_norm`, without Q.
     """
     n, d = len(coefficients), len(rates)
     decay = np.exp(-rates)
     buffers = np.zeros((n, d))
     column = np.empty(n)
-    value = 0.0
     for t in range(n):
         column[t] = coefficients[t]
         for j in range(d):
@@ -253,10 +255,18 @@ def streamed_norm(
         if t + 1 < n:
             for j in range(d):
                 buffers[t + 1, j] = decay[j] * buffers[t, j] + column[t]
-        value += (1.0 - t / n if mean else 1.0) * column[t] ** 2
+    pulls = column.copy()
+    if len(gram) > 0:
+        for t in range(n):
+            pulls[t] = 0.0
+            for other in range(n):
+                pulls[t] += gram[t, other] * column[other]
+    elif mean:
+        pulls *= 1.0 - np.arange(n) / n
+    value = np.sum(pulls * column)
     by_rate, by_weight, carried = np.zeros(d), np.zeros(d), np.zeros(d)
     for t in range(n - 1, -1, -1):
-        back = 2.0 * (1.0 - t / n if mean else 1.0) * column[t]
+        back = 2.0 * pulls[t]
         for j in range(d):
             back += carried[j]
         for j in range(d):
@@ -364,6 +374,7 @@ def strategy_loss(
     pole_gaps: Array,
     pole_weights: Array,
     coefficients: Array,
+    gram: Array,
     steps: float,
     separation: float,
     count: float,
@@ -382,6 +393,8 @@ def strategy_loss(
         The workload's: ``1 - pole`` and weight; empty where `coefficients` are used.
     coefficients
         The workload's first column, shape (steps,), where it has no poles; else empty.
+    gram
+        As `streamed_norm` takes it, where the workload is not Toeplitz; else of shape (0, 0).
     steps, separation, count
         As in `sensitivity_squared`.
     mean
@@ -405,7 +418,9 @@ def strategy_loss(
     by_gap[::2] = by_rate / squared * np.exp(rates[::2])
     by_residue[::2] = by_weight * weights / squared
     if len(pole_gaps) == 0:
-        error, by_rate, by_weight = streamed_norm(rates[::2].copy(), weights, coefficients, mean)
+        error, by_rate, by_weight = streamed_norm(
+            rates[::2].copy(), weights, coefficients, gram, mean
+        )
         by_gap[::2] += by_rate / error * np.exp(rates[::2])
         by_residue[::2] += by_weight * weights / error
     else:
@@ -435,6 +450,7 @@ def minimize_loss(
     pole_gaps: Array,
     pole_weights: Array,
     coefficients: Array,
+    gram: Array,
     steps: float,
     separation: float,
     count: float,
@@ -462,7 +478,9 @@ def minimize_loss(
     """
     m = len(start)
     x = start.copy()
-    f, g = strategy_loss(x, pole_gaps, pole_weights, coefficients, steps, separation, count, mean)
+    f, g = strategy_loss(
+        x, pole_gaps, pole_weights, coefficients, gram, steps, separation, count, mean
+    )
     evaluations = 1
     inverse = np.eye(m)
     idle = 0
@@ -485,7 +503,7 @@ def minimize_loss(
         for _ in range(30):
             trial = x + size * direction
             trial_f, trial_g = strategy_loss(
-                trial, pole_gaps, pole_weights, coefficients, steps, separation, count, mean
+                trial, pole_gaps, pole_weights, coefficients, gram, steps, separation, count, mean
             )
             evaluations += 1
             if not trial_f <= f + 1e-4 * size * slope:

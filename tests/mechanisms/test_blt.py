@@ -43,8 +43,9 @@ SINGLE = SingleParticipation()
 SIX = MinSeparation(342, 6)
 # jax-privacy's BLT for 1e5 steps and the largest error
 PUBLISHED = (0.9999528892, 0.9857068667), (0.0122853238, 0.1878393665)
-PREFIX = (np.zeros(1), np.ones(1), np.empty(0))
-MOMENTUM = (np.array([0.0, 0.1]), np.array([10.0, -9.0]), np.empty(0))
+NO_GRAM = np.empty((0, 0))
+PREFIX = (np.zeros(1), np.ones(1), np.empty(0), NO_GRAM)
+MOMENTUM = (np.array([0.0, 0.1]), np.array([10.0, -9.0]), np.empty(0), NO_GRAM)
 
 
 def random_parameters(rng, buffers, total=None):
@@ -368,26 +369,31 @@ def test_gradient_of_the_sensitivity(steps, separation, count):
 
 @pytest.mark.parametrize("mean", [False, True])
 @pytest.mark.parametrize("count", [1, 6])
-@pytest.mark.parametrize("workload", ["prefix", "momentum", "column"])
+@pytest.mark.parametrize("workload", ["prefix", "momentum", "column", "gram"])
 @pytest.mark.parametrize("last", [-1.0, 0.1, 0.25])
 def test_gradient_of_the_loss(workload, count, mean, last):
     # the last one puts a decay of the inverse below 0, and then lets c_1 exceed c_0
-    column = 10.0 - 9.0 * 0.9 ** np.arange(200)
+    column = 10.0 - 9.0 * 0.9 ** np.arange(60)
+    rows = lower(column)
+    gram = sum(
+        np.pad(part := rows[:, s:].T @ rows[:, s:], (0, 60 - len(part))) for s in range(60)
+    ) / (60 if mean else 1)
     terms = {
         "prefix": PREFIX,
         "momentum": MOMENTUM,
-        "column": (np.empty(0), np.empty(0), column),
+        "column": (np.empty(0), np.empty(0), column, NO_GRAM),
+        "gram": (np.empty(0), np.empty(0), np.eye(1, 60)[0], gram),
     }[workload]
     free = np.array([-5.0, 0.1, 0.4, -0.5, 0.3, last])
 
     def loss(x):
-        return strategy_loss(x, *terms, 200.0, 33.0, float(count), mean)
+        return strategy_loss(x, *terms, 60.0, 11.0, float(count), mean)
 
     expected = central_differences(lambda x: loss(x)[0], free)
     np.testing.assert_allclose(loss(free)[1], expected, rtol=1e-6, atol=1e-8)
     if workload == "column":
         assert loss(free)[0] == pytest.approx(
-            strategy_loss(free, *MOMENTUM, 200.0, 33.0, float(count), mean)[0], rel=1e-11
+            strategy_loss(free, *MOMENTUM, 60.0, 11.0, float(count), mean)[0], rel=1e-11
         )
 
 
@@ -483,6 +489,33 @@ def test_a_column_gives_the_strategy_that_its_poles_give():
     assert errors[0] == pytest.approx(errors[1], rel=1e-8)
 
 
+@pytest.mark.parametrize("objective", ["mean", "max"])
+def test_learning_rates_have_a_strategy_of_their_own(objective):
+    steps, participation = 150, MinSeparation(40, 3)
+    workload = learning_rates(cosine_rate(steps), 0.9)
+
+    def error(strategy):
+        found = strategy.rmse if objective == "mean" else strategy.max_error
+        return found(workload, participation)
+
+    best, plain = (
+        BLT.optimize(
+            steps=steps, buffers=2, participation=participation, objective=objective, workload=given
+        )
+        for given in (workload, None)
+    )
+    assert error(best) < 0.995 * error(plain)
+    rng = np.random.default_rng(0)
+    for scale in 10.0 ** rng.uniform(-2.5, -1, 50):
+        other = BLT(
+            steps,
+            1.0 - np.minimum(1.0, (1.0 - best.decay) * np.exp(scale * rng.normal(size=2))),
+            best.weights * np.exp(scale * rng.normal(size=2)),
+        )
+        # rows are weighted a few times only
+        assert error(other) >= error(best) * (1.0 - (1e-9 if objective == "mean" else 1e-3))
+
+
 def test_minimization_ends_where_the_gradient_does():
     start = np.array([-6.0, 0.5, 0.5, -1.0])
     settings_ = *PREFIX, 1000.0, 1000.0, 1.0, False
@@ -569,6 +602,8 @@ def test_what_cannot_be_done_is_refused():
             BLT.optimize(steps=10, buffers=buffers)
     with pytest.raises(ValueError, match="at most 1000000"):
         BLT.optimize(steps=10**6 + 1, buffers=1, workload=toeplitz(np.ones(10**6 + 1)))
+    with pytest.raises(ValueError, match="at most 4096"):
+        BLT.optimize(steps=4097, buffers=1, workload=learning_rates(cosine_rate(4097)))
     with pytest.raises(AttributeError):
         strategy.decay = np.ones(1)
     with pytest.raises(ValueError, match="read-only"):
