@@ -130,7 +130,7 @@ class InverseBandedToeplitz(ToeplitzStrategy):
         self._refuse_large_matrix()
         return triangle(padded(self.inverse_coefficients, self.steps))
 
-    def _column(self, workload: Workload) -> Column:
+    def _column(self, workload: Workload) -> Column | None:
         return column_of(
             workload,
             lambda a: multiply(a, self.inverse_coefficients, len(a)),

@@ -25,7 +25,7 @@ from mechanisms.strategies.toeplitz_optimization import (
     check_objective,
     optimal_coefficients,
 )
-from mechanisms.workloads import Workload, refuse_large_matrix
+from mechanisms.workloads import LARGEST_VECTOR, Workload, refuse_large_matrix
 
 if TYPE_CHECKING:
     from mechanisms.noise_filters import NoiseFilter
@@ -54,12 +54,17 @@ class ToeplitzStrategy(Strategy):
     """A lower triangular Toeplitz C: errors follow from one column (arXiv 2405.15913)."""
 
     @abstractmethod
-    def _column(self, workload: Workload) -> Column:
-        """Return the first column of A C^{-1}, for a Toeplitz A."""
+    def _column(self, workload: Workload) -> Column | None:
+        """Return the first column of A C^{-1}, for a Toeplitz A; None if it is too long."""
 
     def _finite_column(self, workload: Workload) -> Column:
         with np.errstate(over="ignore", invalid="ignore"):
             column = self._column(workload)
+        if column is None:
+            raise ValueError(
+                f"the errors of this strategy do not settle within {LARGEST_VECTOR} steps, the "
+                f"most that are followed, and the run has {self.steps}: take a BLT strategy"
+            )
         if not np.all(np.abs(column.values) <= LARGEST):
             raise ValueError(
                 "the noise of this strategy grows beyond what a double holds: take coefficients "
@@ -152,7 +157,7 @@ class BandedToeplitz(ToeplitzStrategy):
 
         Minimizes squared sensitivity times squared error, by L-BFGS on exact gradients.  With at
         most as many bands as the separation, all coefficients are tried; with more, decreasing ones
-        that are not negative, whose sensitivity is exact, from two starts: a local minimum.
+        that are not negative, whose sensitivity is exact: a local minimum, below what fewer reach.
 
         Parameters
         ----------
@@ -204,7 +209,7 @@ class BandedToeplitz(ToeplitzStrategy):
     def _first_column(self) -> Array:
         return padded(self.coefficients, self.steps)
 
-    def _column(self, workload: Workload) -> Column:
+    def _column(self, workload: Workload) -> Column | None:
         total = math.fsum(self.coefficients)
         return column_of(
             workload,

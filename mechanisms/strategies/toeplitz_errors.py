@@ -60,7 +60,7 @@ class Column:
         """Mean of `squared_rows`."""
         weights = 1.0 - np.arange(len(self.values)) / self.steps
         ending = self.rest * (self.rest + 1) / (2 * self.steps)
-        return float(weights @ np.square(self.values)) + ending * self.limit**2
+        return float(np.sum(weights * np.square(self.values))) + ending * self.limit**2
 
     def last_squared_row(self) -> float:
         """Last of `squared_rows`, and the largest."""
@@ -75,7 +75,8 @@ def column_of(
     taps: int,
     tolerance: float,
     length: int = _FEWEST,
-) -> Column:
+    longest: int = LARGEST_VECTOR,
+) -> Column | None:
     """First column of A D, for a Toeplitz decoder D that forgets.
 
     Parameters
@@ -93,18 +94,20 @@ def column_of(
         where the limit is 0.
     length : int
         Entries to begin with; four times as many until the column has settled.
+    longest : int
+        The most entries to follow; None is returned where that is not enough.
     """
     steps = workload.steps
     ending, settled_from = _ending(workload)
     limit = ending * gain
     length = max(length, 4 * taps, settled_from + taps)
-    while length < steps and math.isfinite(limit):
+    while length < min(steps, longest) and math.isfinite(limit):
         values = filtered(leading(workload, length))
         scale = abs(limit) if limit != 0.0 else float(np.max(np.abs(values)))
         if np.all(np.abs(values[-taps:] - limit) <= tolerance * scale):
             return Column(steps, values, limit)
         length *= 4
-    return Column(steps, filtered(leading(workload, steps)), 0.0)
+    return Column(steps, filtered(leading(workload, steps)), 0.0) if steps <= longest else None
 
 
 def is_toeplitz(workload: Workload) -> bool:
@@ -117,11 +120,6 @@ def leading(workload: Workload, length: int) -> Array:
     if workload.poles is None:
         assert workload.coefficients is not None
         return workload.coefficients[:length]
-    if length > LARGEST_VECTOR:
-        raise ValueError(
-            f"the errors of this strategy do not settle within {LARGEST_VECTOR} steps, more than "
-            f"can be followed, and the run has {workload.steps}: take a BLT strategy"
-        )
     powers = np.arange(length)
     return np.asarray(sum(weight * pole**powers for pole, weight in workload.poles))
 

@@ -8,7 +8,7 @@ workload, ten to twenty steps of L-BFGS are enough.
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -31,16 +31,13 @@ Function: TypeAlias = Callable[[Array], tuple[float, Array]]
 # Steps whose rows are transformed one by one, for workloads that are not Toeplitz.
 LARGEST_ROWS: Final = 4096
 # Powers whose means tend to the largest row's error.
-_POWERS: Final = (8.0, 64.0, 512.0, 4096.0)
+_POWERS: Final = (16.0, 256.0, 4096.0)
 _TOLERANCE: Final = 1e-9
+# Steps within which noise settles, for longer runs.
+_LONGEST: Final = 2**22
 # A workload's own root is a start only where it stays small.
 _LARGEST_START: Final = 10.0
 _FORBIDDEN: Final = 1e3
-_OPTIONS: Final = {
-    "jac": True,
-    "method": "L-BFGS-B",
-    "options": {"maxiter": 2000, "maxfun": 4000, "maxcor": 20, "ftol": 1e-14, "gtol": 1e-10},
-}
 
 
 def check_objective(objective: object) -> None:
@@ -78,20 +75,22 @@ def optimal_coefficients(
     errors = _errors(workload, objective)
     if count <= 1 or bands <= separation:
         found = starting_coefficients(workload, bands)
+        if _loss(errors[0], sensitivity)(found)[0] == _FORBIDDEN:
+            raise ValueError(
+                f"the errors do not settle within {_LONGEST} steps, or overflow, so that nothing "
+                "can be optimized: take fewer steps, or another workload"
+            )
         for error in errors:
-            found, _ = _minimized(error, sensitivity, found)
+            found = _minimized(error, sensitivity, found)
         return found
-    # The product has several local minima: the best of those below two starts.
-    root = _prefix_root(bands)
+    # From the square root the search often ends above what fewer bands reach, from these never.
     fewer = optimal_coefficients(
         workload, separation, separation=separation, count=count, objective=objective
     )
-    both = []
-    for found in (root, _decreasing(np.pad(fewer, (0, bands - separation)))):
-        for error in errors:
-            found, value = _minimized_decreasing(error, sensitivity, found)
-        both.append((value, found))
-    return min(both, key=lambda pair: pair[0])[1]
+    found = _decreasing(np.pad(fewer, (0, bands - separation)))
+    for error in errors:
+        found = _minimized_decreasing(error, sensitivity, found)
+    return found
 
 
 def starting_coefficients(workload: Workload, bands: int) -> Array:
@@ -135,15 +134,13 @@ def _loss(error: Function, sensitivity: Function) -> Function:
     return function
 
 
-def _minimized(error: Function, sensitivity: Function, start: Array) -> tuple[Array, float]:
-    """Minimize the product over all coefficients; returned with the least value."""
-    found = minimize(_loss(error, sensitivity), start, **_OPTIONS)
-    return found.x / found.x[0], float(found.fun)
+def _minimized(error: Function, sensitivity: Function, start: Array) -> Array:
+    """Minimize the product over all coefficients."""
+    best: Array = minimize(_loss(error, sensitivity), start, **_quasi_newton(1e-14)).x
+    return best / best[0]
 
 
-def _minimized_decreasing(
-    error: Function, sensitivity: Function, start: Array
-) -> tuple[Array, float]:
+def _minimized_decreasing(error: Function, sensitivity: Function, start: Array) -> Array:
     """Minimize the product over decreasing coefficients that are not negative.
 
     They are sums of all later falls, which floating point keeps decreasing; each fall is an unknown
@@ -161,10 +158,15 @@ def _minimized_decreasing(
         return value, units * np.cumsum(gradient)
 
     falls = (start - np.append(start[1:], 0.0)) / units
-    found = minimize(loss_of_falls, falls, bounds=[(0.0, None)] * len(falls), **_OPTIONS)
-    best = coefficients(found.x)
+    bounds = [(0.0, None)] * len(falls)
+    best = coefficients(minimize(loss_of_falls, falls, bounds=bounds, **_quasi_newton(1e-11)).x)
     # division by one number keeps the order
-    return best / best[0], float(found.fun)
+    return best / best[0]
+
+
+def _quasi_newton(tolerance: float) -> dict[str, Any]:
+    limits = {"maxiter": 2000, "maxfun": 4000, "maxcor": 20, "ftol": tolerance, "gtol": 1e-10}
+    return {"jac": True, "method": "L-BFGS-B", "options": limits}
 
 
 # -- what is minimized -----------------------------------------------------------------------------
@@ -176,7 +178,13 @@ def _squared_sensitivity(steps: int, separation: int, count: int) -> Function:
     There its entry t is v_t = c_t + c_{t-b} + ..., at most `count` of them.
     """
 
+    def disjoint(c: Array) -> tuple[float, Array]:
+        times = np.minimum(count, (steps - 1 - np.arange(len(c))) // separation + 1)
+        return float(np.sum(times * c * c)), 2.0 * times * c
+
     def function(c: Array) -> tuple[float, Array]:
+        if len(c) <= separation:
+            return disjoint(c)
         reach = min(steps, (count - 1) * separation + len(c))
         rows = -(-reach // separation)
         moved = np.zeros(rows * separation)
@@ -186,7 +194,7 @@ def _squared_sensitivity(steps: int, separation: int, count: int) -> Function:
         slope = _window(moved.reshape(rows, separation)[::-1], count)[::-1].ravel()
         gradient = np.zeros(len(c))
         gradient[: len(slope)] = 2.0 * slope[: len(c)]
-        return float(moved @ moved), gradient
+        return float(np.sum(moved * moved)), gradient
 
     return function
 
@@ -221,7 +229,10 @@ def _column_error(workload: Workload, objective: Objective) -> Function:
             taps=len(c),
             tolerance=_TOLERANCE,
             length=length,
+            longest=_LONGEST,
         )
+        if column is None:
+            return math.inf, np.zeros_like(c)
         b, rest = column.values, column.rest
         length = max(length, len(b))
         if objective == "mean":
@@ -231,7 +242,7 @@ def _column_error(workload: Workload, objective: Objective) -> Function:
         weighted = weights * b
         ends = ending * column.limit**2
         slope = -2.0 * correlate(weighted, divide(b, c), len(c))
-        return float(weighted @ b) + ends, slope - (2.0 * ends * gain if rest else 0.0)
+        return float(np.sum(weighted * b)) + ends, slope - (2.0 * ends * gain if rest else 0.0)
 
     return function
 
