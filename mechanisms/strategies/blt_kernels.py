@@ -24,6 +24,7 @@ Array = npt.NDArray[np.float64]
 
 _CLOSEST: Final = 1e-6  # logits are at least so far apart
 _FARTHEST: Final = 80.0  # free variables beyond are not tried
+_LARGEST: Final = 34.0  # nor are logits
 _SMALL: Final = 0.25  # below it, 1/expm1(y) - 1/y is summed as a series
 
 
@@ -311,6 +312,8 @@ def _pole_error(
         term_gaps[poles + j] = gaps[2 * j + 1]
         term_weights[poles + j] = residues[2 * j + 1] * total
     error, error_by_gap, error_by_weight = exponential_norm(term_gaps, term_weights, steps, mean)
+    if not error > 0.0:
+        return error
     for j in range(d):
         down = error_by_weight[poles + j] / error
         by_residue[2 * j + 1] += down * term_weights[poles + j]
@@ -401,10 +404,11 @@ def strategy_loss(
         Whether the squared errors are averaged; else the last, the largest, counts.
     """
     m = len(free)
-    if abs(free[0]) > _FARTHEST or np.max(free) > _FARTHEST:
+    # the last logit; beyond, the gap rounds to 1, and to 0 below
+    if np.max(np.abs(free)) > _FARTHEST or free[0] + np.sum(np.exp(free[1 : m - 1])) > _LARGEST:
         return math.inf, np.zeros(m)
     gaps, rates, apart, residues = chain(free)
-    if not gaps[m - 2] < 1.0 or not gaps[m - 1] < 2.0:
+    if not gaps[m - 1] < 2.0:
         return math.inf, np.zeros(m)
     weights = residues[::2].copy()
     first = max(1.0, np.sum(weights)) if count > 1.0 else 1.0
@@ -427,6 +431,9 @@ def strategy_loss(
         error = _pole_error(
             gaps, residues, pole_gaps, pole_weights, steps, mean, by_residue, by_gap
         )
+    # where poles nearly meet, cancellation may leave nothing
+    if not (0.0 < error < math.inf and squared < math.inf):
+        return math.inf, np.zeros(m)
     for k in range(m):
         for i in range(m):
             if i != k:
