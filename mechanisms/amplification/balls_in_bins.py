@@ -11,8 +11,7 @@ exactly, and the best of them is taken.
 from __future__ import annotations
 
 import math
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -22,10 +21,8 @@ from dp_accounting.privacy_accountant import NeighboringRelation
 from accountant.calibration import solve
 from accountant.errors import CalibrationError, UnsupportedEventError
 from accountant.events import RandomAllocationDpEvent
-from accountant.loss import PrivacyLoss, loss_of_terms
 from accountant.parameters import ONE_RECORD, short
-from accountant.privacy_loss import privacy_loss
-from accountant.terms import Terms
+from accountant.privacy_loss import PrivacyLoss, privacy_loss
 from mechanisms.amplification.modes import ModeGram, mode_gram
 from mechanisms.amplification.tree_kernels import (
     Arrangement,
@@ -266,7 +263,7 @@ class _Problem:
             for weight, tree in trees
         ]
         pair = directed_pair(laws)
-        return self._floored(loss_of_terms(Terms(pairs=Counter({pair: 1})), self.relation))
+        return self._floored(PrivacyLoss(self.relation, pairs=((pair, 1),)))
 
     def best_event(self, delta: float) -> DpEvent:
         """Of Gaussians composed with random allocations, that of the smallest epsilon."""
@@ -334,24 +331,19 @@ class _Problem:
 
     def _floored(self, above: PrivacyLoss) -> PrivacyLoss:
         """The same with what is attained by contributions that are all alike, from below."""
-        terms = above._terms().without_floor()
         lower = self.gram.lower
-        terms.floor = Terms()
+        parts: list[DpEvent] = []
         if lower is not None:
             least = float(lower.min()) / self.variance * (1.0 - 16.0 * ULP)
             rest = float(np.diagonal(lower).min()) / self.variance * (1.0 - 16.0 * ULP) - least
-            parts: list[DpEvent] = []
             if least > 0.0:
                 parts.append(GaussianDpEvent(1.0 / math.sqrt(least) * (1.0 + 4.0 * ULP)))
             if rest > 0.0 and len(lower) > 1:
                 sigma = max(ALLOCATED[0], (1.0 + 1e-12) / math.sqrt(rest))
                 if sigma <= ALLOCATED[1]:
                     parts.append(RandomAllocationDpEvent(len(lower), GaussianDpEvent(sigma)))
-            if parts:
-                terms.floor = (
-                    privacy_loss(ComposedDpEvent(parts), self.relation)._terms().attained()
-                )
-        return loss_of_terms(terms, self.relation)
+        attained = privacy_loss(ComposedDpEvent(parts), self.relation)
+        return replace(above, floor=attained.floor or attained)
 
 
 def _unit(strategy: Strategy, participation: BallsInBins) -> float:

@@ -186,8 +186,8 @@ class _Sampler:
         gram = mode_gram(strategy, participation).upper
         scale = multiplier * strategy.sensitivity(participation)
         kernel = gram / (scale * scale) * (1.0 + 8.0 * ULP)
-        # the factor's product is then nowhere below the kernel: a larger kernel dominates
-        raised = 8.0 * (len(kernel) + 2.0) * ULP * float(kernel.max())
+        # the factor's product is then nowhere below the kernel, and a larger kernel dominates
+        raised = 8.0 * (len(kernel) + 2.0) ** 2 * ULP * float(kernel.max())
         kernel = kernel + raised
         np.fill_diagonal(kernel, np.diagonal(kernel) + raised)
         return cls(linalg.cholesky(kernel, lower=True))

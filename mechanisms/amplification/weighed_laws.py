@@ -27,6 +27,7 @@ def directed_pair(laws: WeighedLaws) -> DirectedPair:
 
 
 def rough_delta(laws: WeighedLaws, epsilon: float) -> tuple[float, float]:
+    """About delta, for remove and for add, unrounded."""
     remove = add = 0.0
     for weight, law in laws:
         losses = law.logs - math.log(law.mean)
