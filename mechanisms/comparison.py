@@ -5,14 +5,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-from accountant.parameters import short
+from accountant.parameters import short, whole_count
 from mechanisms.designs import Design, Run, suitable
-from mechanisms.lower_bounds import LowerBound, lower_bound
+from mechanisms.lower_bounds import CLOSED_FORM, LowerBound, lower_bound
+from mechanisms.lower_bounds.patterns import spacing_of
+from mechanisms.lower_bounds.prefix_sums import prefix_sum_bound
 from mechanisms.sensitivity import Sensitivity
 from mechanisms.strategies import Strategy
-from mechanisms.workloads import prefix_sum
 
-__all__ = ["Comparison", "Refused", "Row", "compare", "entries", "entry"]
+__all__ = ["Comparison", "Refused", "Row", "bound_of", "compare", "entries", "entry"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +93,19 @@ class Comparison:
         return min(near, key=lambda row: (row.memory, row.error(self.run.objective)))
 
 
-def entry(design: Design, run: Run) -> Row | Refused:
-    """Make one strategy for a run and evaluate it."""
-    try:
-        strategy = design.make(run)
-        return row_of(design, strategy, run)
-    except ValueError as error:
-        return Refused(design, str(error))
+def entry(design: Design, run: Run, memory: int | None = None) -> Row | Refused:
+    """Make one strategy for a run and evaluate it, unless its noise keeps more than it may."""
+    most = math.inf if memory is None else memory
+    kept = design.memory(run)
+    if kept <= most:
+        try:
+            row = row_of(design, design.make(run), run)
+        except ValueError as error:
+            return Refused(design, str(error))
+        if row.memory <= most:
+            return row
+        kept = row.memory
+    return Refused(design, f"its noise keeps {kept} model copies, more than the {most} allowed")
 
 
 def row_of(design: Design, strategy: Strategy, run: Run) -> Row:
@@ -109,7 +116,7 @@ def row_of(design: Design, strategy: Strategy, run: Run) -> Row:
     ValueError
         If it has no proved sensitivity for the run's participation.
     """
-    workload = prefix_sum(run.steps) if run.workload is None else run.workload
+    workload = run.estimated
     bound = strategy.sensitivity_bound(run.participation)
     return Row(
         design=design,
@@ -122,13 +129,34 @@ def row_of(design: Design, strategy: Strategy, run: Run) -> Row:
 
 
 def entries(
-    designs: Iterable[Design], run: Run, executor: Executor | None = None
+    designs: Iterable[Design],
+    run: Run,
+    executor: Executor | None = None,
+    memory: int | None = None,
 ) -> Iterator[Row | Refused]:
     """Make and evaluate strategies one after the other, as they are asked for."""
     if executor is None:
-        return (entry(design, run) for design in designs)
-    futures = [executor.submit(entry, design, run) for design in designs]
+        return (entry(design, run, memory) for design in designs)
+    futures = [executor.submit(entry, design, run, memory) for design in designs]
     return (future.result() for future in futures)
+
+
+def bound_of(run: Run, quick: bool = False) -> LowerBound | None:
+    """Return what no factorization can beat, or None where nothing is known.
+
+    Parameters
+    ----------
+    run : Run
+    quick : bool
+        By closed forms alone, in no time; else by the dual problem too, which is nearer to the
+        truth and takes up to a minute.
+    """
+    if not quick:
+        return lower_bound(run.estimated, run.participation, run.objective)
+    if not run.of_prefix_sums:
+        return None
+    spacing = spacing_of(run.participation, run.steps)
+    return LowerBound(prefix_sum_bound(run.steps, spacing), True, CLOSED_FORM)
 
 
 def compare(
@@ -136,6 +164,7 @@ def compare(
     designs: Sequence[Design] | None = None,
     *,
     memory: int | None = None,
+    quick: bool = False,
     executor: Executor | None = None,
     report: Callable[[Row | Refused], None] | None = None,
 ) -> Comparison:
@@ -148,6 +177,8 @@ def compare(
         What to try; without it, what `suitable` names.
     memory : int, optional
         Arrays of the model's size that noise may keep between steps; without it, any number.
+    quick : bool
+        Whether to take the lower bound from closed forms alone; see `bound_of`.
     executor : concurrent.futures.Executor, optional
         Where the work is done; without it, here.
     report : callable, optional
@@ -158,22 +189,21 @@ def compare(
     ValueError
         If nothing can be compared.
     """
-    chosen = suitable(run, memory) if designs is None else tuple(designs)
+    limit = None if memory is None else whole_count(memory, "memory")
+    chosen = suitable(run, limit) if designs is None else tuple(designs)
     if not all(isinstance(design, Design) for design in chosen):
         raise ValueError(f"designs must be those of mechanisms.designs, got {short(designs)}")
     found = []
-    for one in entries(chosen, run, executor):
+    below = None if executor is None else executor.submit(bound_of, run, quick)
+    for one in entries(chosen, run, executor, limit):
         if report is not None:
             report(one)
         found.append(one)
     rows = [one for one in found if isinstance(one, Row)]
-    if memory is not None:
-        rows = [row for row in rows if row.memory <= memory]
     rows.sort(key=lambda row: row.error(run.objective))
-    workload = prefix_sum(run.steps) if run.workload is None else run.workload
     return Comparison(
         run=run,
         rows=tuple(rows),
         refused=tuple(one for one in found if isinstance(one, Refused)),
-        bound=lower_bound(workload, run.participation, run.objective),
+        bound=bound_of(run, quick) if below is None else below.result(),
     )

@@ -25,11 +25,14 @@ from mechanisms.strategies import (
     SquareRoot,
     Strategy,
 )
-from mechanisms.workloads import Workload
+from mechanisms.workload_words import parse_workload
+from mechanisms.workloads import Workload, prefix_sum
 
-__all__ = ["DESIGNS", "Design", "Objective", "Run", "parse", "suitable"]
+__all__ = ["DESIGNS", "Design", "Objective", "Run", "parse", "parse_workload", "suitable"]
 
 Objective = Literal["mean", "max"]
+
+_PREFIX_SUMS: Final = ((1.0, 1.0),)
 
 # Beyond these a design takes minutes, or memory that no run has.
 _LONGEST_DENSE: Final = 1024
@@ -67,6 +70,16 @@ class Run:
                 f"the workload has {self.workload.steps} steps and the run {self.steps}: make both "
                 "for the same run"
             )
+
+    @property
+    def estimated(self) -> Workload:
+        """What is estimated: the workload, or prefix sums."""
+        return prefix_sum(self.steps) if self.workload is None else self.workload
+
+    @property
+    def of_prefix_sums(self) -> bool:
+        """Whether prefix sums are estimated, whichever way that was said."""
+        return self.workload is None or self.workload.poles == _PREFIX_SUMS
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,13 +287,13 @@ def suitable(run: Run, memory: int | None = None) -> tuple[Design, ...]:
     cyclic = isinstance(participation, CyclicPoisson)
     if not cyclic and not isinstance(participation, BallsInBins):
         found += [Design("tree"), Design("tree-online"), Design("prefix-tree")]
-        if run.workload is None and steps <= _LONGEST_ROOT:
+        if run.of_prefix_sums and steps <= _LONGEST_ROOT:
             found.append(Design("square-root"))
     if not cyclic:
         found += [Design("blt", d) for d in range(1, 6)]
     if steps <= _LONGEST_VECTOR:
         found += [Design("toeplitz", p) for p in powers]
-        if not cyclic and run.workload is None:
+        if not cyclic and run.of_prefix_sums:
             found += [Design("bisr", p) for p in powers]
     if steps <= _LONGEST_DENSE // 2 and not isinstance(participation, BallsInBins):
         found += [Design("banded", p) for p in powers if p <= min(separation, 32)]

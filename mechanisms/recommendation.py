@@ -1,20 +1,21 @@
 """Which mechanism a plan should use: every strategy at the same privacy, and a reason."""
 
-import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from accountant import CalibrationError, UnsupportedEventError
-from accountant.parameters import short
-from mechanisms.comparison import Row, entries
+from accountant.parameters import whole_count
+from accountant.statement import rounded_up
+from mechanisms.comparison import Row, bound_of, entries
 from mechanisms.designs import Design, Objective, Run, suitable
-from mechanisms.lower_bounds import LowerBound, lower_bound
+from mechanisms.lower_bounds import LowerBound
+from mechanisms.participation import CyclicPoisson
 from mechanisms.plan import Plan
-from mechanisms.planning.fields import PlanError
+from mechanisms.planning.fields import PlanError, finite_number
 from mechanisms.planning.participation import participation
 from mechanisms.strategies import Identity, Strategy
-from mechanisms.workloads import Workload, prefix_sum
+from mechanisms.workloads import Workload
 
 __all__ = ["Choice", "Recommendation", "recommend"]
 
@@ -80,8 +81,7 @@ class Recommendation:
     @property
     def best(self) -> Choice:
         """The choice that keeps least between steps, of those within one percent of the best."""
-        near = [c for c in self.choices if c.error <= _AS_GOOD * self.choices[0].error]
-        return min(near, key=lambda choice: (choice.memory, choice.error))
+        return _leanest(self.choices)
 
     @property
     def independent(self) -> Choice | None:
@@ -118,7 +118,10 @@ class Recommendation:
             )
         gap = self.gap(best)
         if gap is not None:
-            said.append(f"No factorization can do better than by {max(gap, 0.0):.2g} %.")
+            said.append(
+                f"That is at most {rounded_up(max(gap, 0.0), 2)} % above what any factorization "
+                "can reach."
+            )
         else:
             said.append("How much better another mechanism could do is not known here.")
         least = self.choices[0]
@@ -130,9 +133,11 @@ class Recommendation:
             )
         else:
             said.append(f"Its noise keeps {_copies(best.memory)} between steps.")
+        if best.design.kind == "dense":
+            said.append("Instead, every step draws the random numbers of earlier ones again.")
         simpler = [c for c in self.choices if c.memory < best.memory]
         if simpler:
-            next_best = min(simpler, key=lambda choice: choice.error)
+            next_best = _leanest(simpler)
             percent = 100.0 * (next_best.error / best.error - 1.0)
             said.append(
                 f"With less memory, {next_best.title} ({_copies(next_best.memory)}) has "
@@ -151,6 +156,7 @@ def recommend(
     objective: Objective = "mean",
     workload: Workload | None = None,
     designs: Sequence[Design] | None = None,
+    quick: bool = False,
     executor: Executor | None = None,
     report: Callable[[Choice | tuple[str, str]], None] | None = None,
 ) -> Recommendation:
@@ -163,9 +169,9 @@ def recommend(
     Parameters
     ----------
     plan : Plan
-        With a delta, steps and a batch size; its own mechanism is not looked at.
+        With a delta, steps and a batch size.
     epsilon : float, optional
-        Target; without it, what the plan costs with independent noise.
+        Target; without it, what the plan costs as it is.
     memory : int, optional
         Arrays of the model's size that noise may keep between steps; without it, any number.
     objective : {"mean", "max"}
@@ -174,6 +180,8 @@ def recommend(
         What is estimated; without it, prefix sums: SGD with a constant learning rate.
     designs : sequence of Design, optional
         What to try; without it, what suits the run.
+    quick : bool
+        Whether to take the lower bound from closed forms alone; see `comparison.bound_of`.
     executor : concurrent.futures.Executor, optional
         Where strategies are made; without it, here.
     report : callable, optional
@@ -191,9 +199,8 @@ def recommend(
         raise PlanError("steps", None, "given, to design a mechanism for them")
     if base.delta is None:
         raise PlanError("delta", None, "given, to compare at the same epsilon")
-    target = base.epsilon if epsilon is None else float(epsilon)
-    if not (target > 0.0 and math.isfinite(target)):
-        raise PlanError("epsilon", short(epsilon), "a number in the interval (0, inf)")
+    target = _target(plan, epsilon)
+    limit = None if memory is None else whole_count(memory, "memory")
     found: list[Choice] = []
     refused: list[tuple[str, str]] = []
 
@@ -207,8 +214,8 @@ def recommend(
 
     runs = tuple(_runs(base, objective, workload))
     for variant, run in runs:
-        chosen = _suited(variant, run, memory) if designs is None else tuple(designs)
-        for row in entries(chosen, run, executor):
+        chosen = _suited(variant, run, limit) if designs is None else tuple(designs)
+        for row in entries(chosen, run, executor, limit):
             if isinstance(row, Row):
                 keep(_priced(variant, row, run, target))
             else:
@@ -219,9 +226,20 @@ def recommend(
         raise CalibrationError(f"No mechanism meets epsilon={target!r}: {reasons}")
     bound = None
     if base.sampler in ("fixed_order", "min_separation", "full_batch", "shuffled"):
-        run = runs[0][1]
-        bound = lower_bound(_workload(run), run.participation, objective)
+        bound = bound_of(runs[0][1], quick)
     return Recommendation(tuple(found), tuple(refused), target, objective, bound)
+
+
+def _target(plan: Plan, epsilon: float | None) -> float:
+    """Return the epsilon that every choice has to meet."""
+    if epsilon is None:
+        if plan.noise_multiplier is None:
+            raise PlanError("epsilon", None, "given, or noise_multiplier, to compare at one cost")
+        return plan.epsilon
+    allowed = "a number in the interval (0, inf)"
+    if not finite_number("epsilon", epsilon, allowed) > 0:
+        raise PlanError("epsilon", epsilon, allowed)
+    return float(epsilon)
 
 
 def _runs(plan: Plan, objective: Objective, workload: Workload | None) -> list[tuple[Plan, Run]]:
@@ -239,16 +257,21 @@ def _runs(plan: Plan, objective: Objective, workload: Workload | None) -> list[t
     # The number of steps is held: epochs mean the same in groups.
     found = []
     for count in groups:
-        variant = plan.replace(sampler="cyclic_poisson", groups=count, steps=steps)
-        found.append((variant, Run(steps, participation(variant), workload, objective)))
+        variant = plan
+        if count > 1 or plan.groups is not None:
+            variant = plan.replace(sampler="cyclic_poisson", groups=count, steps=steps)
+        share = variant.sampling_probability
+        if share is None:
+            raise PlanError("batch_size", None, "given; so may sampling_probability")
+        found.append((variant, Run(steps, CyclicPoisson(count, share), workload, objective)))
     return found
 
 
 def _suited(plan: Plan, run: Run, memory: int | None) -> tuple[Design, ...]:
     """Return what to try; with groups that take turns, as many bands as there are groups."""
-    if plan.sampler != "cyclic_poisson":
+    if not isinstance(run.participation, CyclicPoisson):
         return suitable(run, memory)
-    count = plan.groups or 1
+    count = run.participation.groups
     if count == 1:
         return (Design("identity"),)
     chosen = Design("toeplitz", count)
@@ -266,23 +289,20 @@ def _priced(plan: Plan, row: Row, run: Run, epsilon: float) -> Choice | tuple[st
         scale = found.noise_stddev / found.clip_norm
     except (CalibrationError, UnsupportedEventError, PlanError) as error:
         return row.design.title, str(error)
-    workload = _workload(run)
-    squared = (
-        row.strategy.mean_squared_error(workload)
-        if run.objective == "mean"
-        else row.strategy.max_squared_error(workload)
-    )
     return Choice(
         design=row.design,
         plan=found,
-        error=scale * math.sqrt(squared),
+        error=scale * row.error(run.objective) / row.sensitivity.value,
         memory=row.memory,
         sensitivity_exact=row.sensitivity.exact,
     )
 
 
-def _workload(run: Run) -> Workload:
-    return prefix_sum(run.steps) if run.workload is None else run.workload
+def _leanest(choices: Sequence[Choice]) -> Choice:
+    """Return the choice that keeps least, of those that are as good as the best."""
+    least = min(choice.error for choice in choices)
+    near = [choice for choice in choices if choice.error <= _AS_GOOD * least]
+    return min(near, key=lambda choice: (choice.memory, choice.error))
 
 
 def _copies(count: int) -> str:

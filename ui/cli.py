@@ -7,86 +7,19 @@ import math
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, cast
+from typing import Any, Final, Literal, NoReturn
 
 import click
 
-from mechanisms.plan import Plan
-from mechanisms.planning.fields import (
-    DEFAULTS,
-    FIELDS,
-    NEIGHBORING_RELATIONS,
-    RELEASES,
-    SAMPLERS,
-    PlanError,
-)
+from mechanisms.planning.fields import FIELDS, PlanError
+from ui.cli_design import design
+from ui.cli_options import NUMBER, json_option, output_option, plan_of, plan_options
 from ui.cli_output import as_json as as_bounds
 from ui.cli_output import bounds_row, print_guarantee, print_json, print_rows, run_rows
-from ui.entries import EntryError, parse_number
-from ui.plan_files import read_mechanism, read_plan, write_text
+from ui.plan_files import write_text
 from ui.server import LOCAL, serve
 
-if TYPE_CHECKING:
-    NumberType = click.ParamType[int | float]
-else:  # older versions of click know no type of what is converted
-    NumberType = click.ParamType
-
 __all__ = ["main"]
-
-_DRAWN: Final = {
-    "poisson": "each example independently, in every step",
-    "full_batch": "all examples in every step",
-    "fixed_order": "fixed batches in turn, no amplification",
-    "without_replacement": "batches of fixed size, drawn afresh for every step",
-    "balls_in_bins": "each example in one random batch of every epoch",
-    "shuffled": "batches of data shuffled in every epoch, no amplification",
-    "min_separation": "any batches, an example comes back after so many steps at the earliest",
-    "cyclic_poisson": "groups in turn, each example of the group independently",
-    "balls_in_bins_once": "each example in one random batch, the same in every epoch",
-}
-_HELP: Final = {
-    "dataset_size": "Number of examples: 60000, 9.6e9.",
-    "batch_size": "Expected number of examples in a step.",
-    "sampling_probability": "Probability that an example takes part in a step; or batch size.",
-    "epochs": "Passes over the data; or steps.",
-    "steps": "Number of noisy steps.",
-    "noise_multiplier": "Standard deviation of the noise over the clipping norm.",
-    "clip_norm": "Largest norm of one example's gradient.",
-    "delta": "Probability that epsilon leaves out.",
-    "sampler": "How batches are drawn. " + " ".join(f"{s}: {_DRAWN[s]}." for s in SAMPLERS),
-    "max_batch_size": "A cap on the batch: larger ones are cut at random (with poisson only).",
-    "min_separation": "Least distance between two steps of one example (min_separation only).",
-    "max_participations": "Most steps of one example (min_separation only).",
-    "groups": "Groups of examples that take turns (cyclic_poisson only).",
-    "neighboring_relation": f"Which data sets are neighbours: {', '.join(NEIGHBORING_RELATIONS)}.",
-    "unit": "What one row of the data set is.",
-    "group_size": "How many rows are protected together.",
-    "release": f"What leaves the run: {', '.join(RELEASES)}.",
-    "mechanism": "How noise is correlated: identity, for not at all, or the JSON of a strategy, or "
-    "the name of its file, as the command design writes it.",
-}
-_WORDS: Final = ("sampler", "neighboring_relation", "unit", "release", "mechanism")
-
-
-class Number(NumberType):
-    """A number as people write it: 60000, 9.6e9, 517,989, 1.1e-10, 1/60000."""
-
-    name = "number"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | float:
-        """Return the number exactly where it is whole, else the float nearest to it."""
-        if not isinstance(value, str):
-            return cast("int | float", value)
-        try:
-            number = parse_number(value)
-        except EntryError as error:
-            self.fail(str(error), param, ctx)
-        return number.numerator if number.denominator == 1 else float(number)
-
-
-NUMBER: Final = Number()
 
 
 class Planner(click.Group):
@@ -124,38 +57,6 @@ def _fail(message: str) -> NoReturn:
     sys.exit(2)
 
 
-def _plan_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command a plan file and a flag for every field of a Plan."""
-    for name in reversed(FIELDS):
-        default = DEFAULTS.get(name)
-        help_text = _HELP[name] + (f" Default: {default}." if default is not None else "")
-        command = click.option(
-            f"--{name.replace('_', '-')}",
-            name,
-            type=str if name in _WORDS else NUMBER,
-            metavar="WORD" if name in _WORDS else "NUMBER",
-            help=help_text,
-        )(command)
-    return click.option(
-        "--plan", "plan_file", metavar="FILE", help="A plan in JSON or YAML; - for standard input."
-    )(command)
-
-
-def _plan(plan_file: str | None, fields: dict[str, Any]) -> Plan:
-    """Return the plan of a command line: its file, with the flags on top."""
-    flags = {name: value for name, value in fields.items() if value is not None}
-    if "mechanism" in flags:
-        flags["mechanism"] = read_mechanism(flags["mechanism"])
-    return read_plan(plan_file).replace(**flags) if plan_file is not None else Plan(**flags)
-
-
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
-
-
-def _output_option(what: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    return click.option("--output", metavar="FILE", help=f"Write {what} to this file.")
-
-
 @click.group(
     cls=Planner,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -178,11 +79,11 @@ def ui(port: int | None, address: str, browser: bool) -> None:
 
 
 @main.command()
-@_plan_options
-@_json_option
+@plan_options
+@json_option
 def epsilon(plan_file: str | None, as_json: bool, **fields: Any) -> None:
     """Print what a run costs: epsilon at its delta, certified on both sides."""
-    plan = _plan(plan_file, fields)
+    plan = plan_of(plan_file, fields)
     guarantee = plan.guarantee()
     if as_json:
         print_json(plan, epsilon=as_bounds(guarantee.epsilon), delta=plan.delta)
@@ -192,13 +93,13 @@ def epsilon(plan_file: str | None, as_json: bool, **fields: Any) -> None:
 
 @main.command()
 @click.option("--epsilon", "at", type=NUMBER, required=True, metavar="NUMBER", help="The epsilon.")
-@_plan_options
-@_json_option
+@plan_options
+@json_option
 def delta(at: int | float, plan_file: str | None, as_json: bool, **fields: Any) -> None:
     """Print the delta of a run at an epsilon, certified on both sides."""
     if not (at >= 0 and math.isfinite(at)):
         raise PlanError("epsilon", at, "a number in the interval [0, inf)")
-    plan = _plan(plan_file, fields)
+    plan = plan_of(plan_file, fields)
     bounds = plan.loss.delta_bounds(float(at))
     if as_json:
         print_json(plan, epsilon=at, delta=as_bounds(bounds))
@@ -219,9 +120,9 @@ def delta(at: int | float, plan_file: str | None, as_json: bool, **fields: Any) 
     type=click.Choice(["noise-multiplier", "batch-size", "steps"]),
     help="Find this, even where the plan has it; without it, what is missing.",
 )
-@_plan_options
-@_json_option
-@_output_option("the plan that was found, as YAML or JSON,")
+@plan_options
+@json_option
+@output_option("the plan that was found, as YAML or JSON,")
 def calibrate(
     epsilon: float | None,
     advantage: float | None,
@@ -236,7 +137,7 @@ def calibrate(
     """Find the noise multiplier, batch size or steps that meet a target, on the safe side."""
     if output is not None and not output.endswith((".json", ".yaml", ".yml")):
         raise PlanError("--output", output, "a file name ending in .json, .yaml or .yml")
-    plan = _plan(plan_file, fields)
+    plan = plan_of(plan_file, fields)
     if solve_for is not None:
         plan = plan.replace(**dict.fromkeys(_SOLVABLE[solve_for]))
     found = plan.calibrate(epsilon=epsilon, advantage=advantage, tpr=tpr, fpr=fpr)
@@ -273,9 +174,9 @@ def calibrate(
     metavar="NAME=TEXT",
     help="What only you can say, such as tuning='none on this data'. May be repeated.",
 )
-@_plan_options
-@_json_option
-@_output_option("the statement")
+@plan_options
+@json_option
+@output_option("the statement")
 def statement(
     language: Literal["markdown", "latex", "json"],
     details: tuple[str, ...],
@@ -285,7 +186,7 @@ def statement(
     **fields: Any,
 ) -> None:
     """Write down what a run would guarantee, with every condition of it."""
-    plan = _plan(plan_file, fields)
+    plan = plan_of(plan_file, fields)
     from accountant.statement import statement as written
 
     told = {name: text for name, _, text in (detail.partition("=") for detail in details)}
@@ -305,3 +206,5 @@ _SOLVABLE: Final = {
     "batch-size": ("batch_size", "sampling_probability"),
     "steps": ("epochs", "steps"),
 }
+
+main.add_command(design)

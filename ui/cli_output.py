@@ -84,9 +84,16 @@ def run_rows(plan: Plan) -> list[tuple[str, str]]:
         run.append(f"sampling probability {plan.sampling_probability!r}")
     if plan.max_batch_size is not None:
         run.append(f"batches cut to {plan.max_batch_size}")
+    noise = []
+    if not isinstance(plan.mechanism, str):
+        told = [f"{plan.mechanism!r}", f"sensitivity {plan.sensitivity!r}"]
+        if plan.noise_multiplier is not None:
+            told.append(f"rows multiplied by {plan.noise_stddev!r}")
+        noise = [("noise", ", ".join(told))]
     together = f"{plan.group_size} rows together" if plan.group_size > 1 else f"one {plan.unit}"
     return [
         ("run", ", ".join([*run, plan.sampler])),
+        *noise,
         ("protects", f"{together}, {plan.neighboring_relation}"),
         ("plan", f"sha256 {plan.hash}"),
         *(("warning", sentence) for sentence in warnings(plan)),
