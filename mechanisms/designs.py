@@ -63,6 +63,15 @@ class Run:
 
     def __post_init__(self) -> None:
         whole_count(self.steps, "steps", 1)
+        if not isinstance(self.participation, Participation):
+            raise ValueError(
+                "participation must be one of mechanisms.participation, such as MinSeparation(10), "
+                f"got {short(self.participation)}"
+            )
+        if not (self.workload is None or isinstance(self.workload, Workload)):
+            raise ValueError(
+                f"workload must be one of mechanisms.workloads, got {short(self.workload)}"
+            )
         if self.objective not in ("mean", "max"):
             raise ValueError(f"objective must be 'mean' or 'max', got {short(self.objective)}")
         if self.workload is not None and self.workload.steps != self.steps:
@@ -197,7 +206,7 @@ class Design:
     size: int = 0
 
     def __post_init__(self) -> None:
-        known = DESIGNS.get(self.kind)
+        known = DESIGNS.get(self.kind) if isinstance(self.kind, str) else None
         if known is None:
             names = ", ".join(DESIGNS)
             raise ValueError(f"a design must be one of {names}, got {short(self.kind)}")
@@ -260,6 +269,8 @@ def parse(text: str) -> Design:
     ValueError
         If it is not the name of one.
     """
+    if not isinstance(text, str):
+        raise ValueError(f"a design must be a name such as tree or blt:4, got {short(text)}")
     kind, mark, size = text.strip().partition(":")
     known = DESIGNS.get(kind)
     if known is not None and known.sized is not None and not size.isdecimal():
@@ -285,12 +296,16 @@ def suitable(run: Run, memory: int | None = None) -> tuple[Design, ...]:
     powers = sorted({2**i for i in range(1, 10) if 2**i <= widest} | {widest} - {1})
     found = [Design("identity")]
     cyclic = isinstance(participation, CyclicPoisson)
+    if isinstance(participation, BallsInBins):
+        # Pricing one takes seconds.
+        powers = [p for p in powers if p in (8, 32, 128)]
     if not cyclic and not isinstance(participation, BallsInBins):
         found += [Design("tree"), Design("tree-online"), Design("prefix-tree")]
         if run.of_prefix_sums and steps <= _LONGEST_ROOT:
             found.append(Design("square-root"))
     if not cyclic:
-        found += [Design("blt", d) for d in range(1, 6)]
+        buffers = (2, 3) if isinstance(participation, BallsInBins) else range(1, 6)
+        found += [Design("blt", d) for d in buffers]
     if steps <= _LONGEST_VECTOR:
         found += [Design("toeplitz", p) for p in powers]
         if not cyclic and run.of_prefix_sums:

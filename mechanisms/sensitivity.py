@@ -355,6 +355,8 @@ def _early_participations(
 def _early(c: Array, steps: int, separation: int, count: int) -> float:
     bands = len(c)
     fits = -(-steps // separation)
+    # Nothing is left after the last participation's band.
+    steps = min(steps, (count - 1) * separation + bands)
     # Sums of sums, so that the rounding error grows with the root of the number of steps.
     block = int(math.sqrt(steps)) + 1
     total = 0.0

@@ -36,11 +36,13 @@ from mechanisms.planning.search import around, boundary
 
 if TYPE_CHECKING:
     from mechanisms.plan import Plan
+    from mechanisms.strategies import Strategy
 
 __all__ = ["Target", "calibrated", "target"]
 
 _SMALLEST_PROBABILITY = 1e-12
 _SCAN = 12  # batch sizes looked at between the largest and a single example
+_ROUNDS = 30  # steps of a ten-thousandth by which a noise multiplier is raised
 _TEETH = 3  # teeth looked at beyond the first one that is too high
 _ROUGHLY = 1e-4  # relative width of bounds that only show where to look
 
@@ -227,6 +229,8 @@ def _slow(plan: "Plan") -> bool:
 
 
 def _smallest_noise(plan: "Plan", goal: Target) -> "Plan":
+    if plan.sampler == "balls_in_bins_once" and not isinstance(plan.mechanism, str):
+        return _smallest_noise_of_bins(plan, plan.mechanism, goal)
     tried = _Candidates(plan, "noise_multiplier", goal)
     least, most = noise_range(plan.sampler)
     good = bad = 1.0
@@ -239,6 +243,29 @@ def _smallest_noise(plan: "Plan", goal: Target) -> "Plan":
             tried.unbounded(bad)
         good, bad = bad, max(bad / 4, least)
     return tried[tried.edge(good, bad, (least, most), whole=False)]
+
+
+def _smallest_noise_of_bins(plan: "Plan", mechanism: "Strategy", goal: Target) -> "Plan":
+    """Search with one bound for all noise multipliers, because finding the best takes seconds."""
+    from mechanisms.amplification import balls_in_bins_noise_multiplier
+    from mechanisms.participation import BallsInBins
+    from mechanisms.planning.event import relation
+    from mechanisms.planning.participation import participation
+
+    if goal.quantity != "epsilon" or plan.delta is None:
+        reason = "correlated noise with balls in bins is calibrated to an epsilon"
+        raise PlanError("target", goal.quantity, "epsilon", reason)
+    bins = participation(plan)
+    assert isinstance(bins, BallsInBins)
+    noise = balls_in_bins_noise_multiplier(
+        mechanism, bins, epsilon=goal.value, delta=plan.delta, relation=relation(plan)
+    )
+    for _ in range(_ROUNDS):
+        found = plan.replace(noise_multiplier=noise)
+        if goal.reached(found) <= goal.value:
+            return found
+        noise *= 1.0 + _ROUGHLY
+    return _Candidates(plan, "noise_multiplier", goal).unreachable()
 
 
 def _most_steps(plan: "Plan", goal: Target) -> "Plan":

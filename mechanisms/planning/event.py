@@ -46,10 +46,14 @@ if TYPE_CHECKING:
     from dp_accounting import DpEvent, NeighboringRelation
 
     from accountant import PrivacyLoss
+    from mechanisms.participation import BallsInBins
     from mechanisms.plan import Plan
     from mechanisms.strategies import Strategy
 
 __all__ = ["event", "given", "loss", "relation", "upper"]
+
+# Where bounds that are tight at one delta only are tight for a plan without one.
+_SOME_DELTA = 1e-6
 
 _NEEDED = {
     "dataset_size": "given, to know the batch size",
@@ -117,8 +121,20 @@ def _correlated(plan: "Plan", mechanism: "Strategy", sigma: float) -> "DpEvent":
 
     _ = plan.sensitivity  # refuses what has no proved sensitivity
     if plan.sampler == "balls_in_bins_once":
-        raise PlanError("sampler", plan.sampler, "TODO")
+        from mechanisms.amplification import balls_in_bins_event
+
+        delta = plan.delta or _SOME_DELTA
+        return balls_in_bins_event(mechanism, _bins(plan), sigma, delta=delta)
     return GaussianDpEvent(divided_down(sigma, plan.group_size))
+
+
+def _bins(plan: "Plan") -> "BallsInBins":
+    from mechanisms.participation import BallsInBins
+    from mechanisms.planning.participation import participation
+
+    found = participation(plan)
+    assert isinstance(found, BallsInBins)
+    return found
 
 
 def _shared(sigma: float, epochs: int) -> float:
@@ -176,6 +192,8 @@ def loss(plan: "Plan") -> "PrivacyLoss":
     from accountant import PrivacyLoss, privacy_loss
 
     known = relation(plan)
+    if not isinstance(plan.mechanism, str) and plan.sampler != "cyclic_poisson":
+        return _loss_of_correlated(plan, plan.mechanism, known)
     found = privacy_loss(event(plan), neighboring_relation=known)
     if plan.sampler != "shuffled" or not found.exact or plan.steps == plan.max_participations:
         return found
@@ -185,6 +203,24 @@ def loss(plan: "Plan") -> "PrivacyLoss":
         shorter = plan.replace(steps=epochs * (plan.dataset_size or 0) // (plan.batch_size or 1))
         attained = privacy_loss(event(shorter), neighboring_relation=known).floor
     return replace(found, floor=attained or PrivacyLoss(known))
+
+
+def _loss_of_correlated(
+    plan: "Plan", mechanism: "Strategy", known: "NeighboringRelation"
+) -> "PrivacyLoss":
+    from accountant import PrivacyLoss, privacy_loss
+    from mechanisms.amplification import balls_in_bins_loss
+    from mechanisms.planning.participation import participation
+
+    if plan.sampler == "balls_in_bins_once":
+        sigma, delta = given(plan, "noise_multiplier"), plan.delta or _SOME_DELTA
+        return balls_in_bins_loss(mechanism, _bins(plan), sigma, delta=delta, relation=known)
+    found = privacy_loss(event(plan), neighboring_relation=known)
+    attained = mechanism.sensitivity_bound(participation(plan)).exact
+    if attained and plan.sampler != "shuffled":
+        return found
+    # Nothing is proved to be lost by a pattern that may not occur, or that nobody has found.
+    return replace(found, floor=PrivacyLoss(known))
 
 
 def upper(plan: "Plan") -> "PrivacyLoss":

@@ -118,8 +118,9 @@ def _method(plan: "Plan") -> str:
     method = _METHOD_OF_PAIRS if plan.loss.pairs else _METHOD
     if plan.loss.exact:
         return method
+    why = _BOUND.get(plan.sampler, "the mechanism's sensitivity is one")
     return (
-        f"{method}. The privacy loss that is composed is an upper bound: {_BOUND[plan.sampler]}. "
+        f"{method}. The privacy loss that is composed is an upper bound: {why}. "
         "The lower end of the bracket is proved for the worst of the runs that fit this "
         "description, and is 0 where nothing is"
     )
