@@ -10,8 +10,16 @@ from dp_accounting.dp_event import GaussianDpEvent, PoissonSampledDpEvent, SelfC
 from accountant import privacy_loss
 from accountant.events import RandomAllocationDpEvent
 from accountant.statement import statement
-from mechanisms import FixedEpochOrder, Identity, MinSeparation, Plan, PlanError, Strategy
-from mechanisms.strategies.tree import BinaryTree
+from mechanisms import (
+    BallsInBins,
+    FixedEpochOrder,
+    Identity,
+    MinSeparation,
+    Plan,
+    PlanError,
+    Strategy,
+)
+from mechanisms.strategies import BLT, BandedToeplitz, BinaryTree
 
 ZERO_OUT = NeighboringRelation.REPLACE_SPECIAL
 FEDERATED = Plan(
@@ -226,3 +234,40 @@ def test_error_is_compared_with_that_of_independent_noise():
 
 def test_numpy_numbers_are_numbers():
     assert FEDERATED.replace(min_separation=np.int64(314)) == FEDERATED
+
+
+def test_a_bound_on_the_sensitivity_is_no_lower_bound_on_epsilon():
+    rising = BandedToeplitz(2000, np.linspace(0.5, 1.0, 400))
+    plan = FEDERATED.replace(mechanism=rising)
+    assert not rising.sensitivity_bound(MinSeparation(314, 6)).exact
+    bounds = plan.loss.epsilon_bounds(1e-10)
+    assert bounds.lower == 0.0
+    assert bounds.upper == epsilon_of(GaussianDpEvent(1.0))
+    said = plan.guarantee()
+    assert "the mechanism's sensitivity is one" in said.method
+    assert any("sensitivity is at most" in sentence for sentence in said.assumptions)
+
+
+def test_bins_that_are_drawn_once_amplify_correlated_noise():
+    plan = Plan(
+        dataset_size=80,
+        batch_size=10,
+        epochs=2,
+        sampler="balls_in_bins_once",
+        delta=1e-5,
+        mechanism=BLT(16, (0.9,), (0.3,)),
+    )
+    found = plan.calibrate(epsilon=2.0)
+    assert 1.99 < found.epsilon <= 2.0
+    bins = BallsInBins(8, 2)
+    assert found.noise_stddev == pytest.approx(
+        found.noise_multiplier * found.mechanism.sensitivity(bins)
+    )
+    add = NeighboringRelation.ADD_OR_REMOVE_ONE
+    # Less than if the bin were known, and no less than what the floor attains.
+    assert found.epsilon < 0.9 * epsilon_of(GaussianDpEvent(found.noise_multiplier), add, 1e-5)
+    assert 0 < found.loss.epsilon_bounds(1e-5).lower < 2.0
+    # The event that stands for it is a bound as well, and a wider one.
+    assert epsilon_of(found.event(), add, 1e-5) >= found.epsilon * (1 - 1e-9)
+    with pytest.raises(PlanError, match="calibrated to an epsilon"):
+        plan.calibrate(advantage=0.5)
