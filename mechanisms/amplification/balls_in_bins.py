@@ -142,17 +142,16 @@ def balls_in_bins_noise_multiplier(
         raise ValueError(f"epsilon must be a finite number above 0, got {short(epsilon)}")
     target = _probability(delta)
     gram = mode_gram(strategy, participation)
-    unit = _unit(strategy, participation)
+    unit = strategy.sensitivity(participation)
 
     def at(noise: float) -> _Problem:
-        return _Problem(gram, noise * unit, relation)
+        return _Problem(gram, unit, noise, relation)
 
-    plain = solve(
-        lambda noise: math.log(privacy_loss(GaussianDpEvent(noise)).delta(epsilon) / target),
-        1e-2,
-        1e6,
-        rtol=1e-3,
-    )
+    def unamplified(noise: float) -> float:
+        reached = float(privacy_loss(GaussianDpEvent(noise)).delta(epsilon))
+        return math.log(max(reached, 1e-300) / target)
+
+    plain = solve(unamplified, 1e-2, 1e6, rtol=1e-3)
     if plain is None:
         raise CalibrationError(
             f"no noise multiplier within [0.01, 1e6] reaches epsilon {epsilon:g} at delta "
@@ -194,10 +193,11 @@ def balls_in_bins_event(
 
 @dataclass(frozen=True, eq=False)
 class _Problem:
-    """A Gram matrix of modes, and the noise's standard deviation over the clipping norm."""
+    """A Gram matrix of modes, the sensitivity without amplification, and the noise over that."""
 
     gram: ModeGram
-    scale: float
+    unit: float
+    multiplier: float
     relation: NeighboringRelation
 
     @classmethod
@@ -221,18 +221,28 @@ class _Problem:
                 "hidden"
             )
         gram = mode_gram(strategy, participation)
-        return cls(gram, float(number) * _unit(strategy, participation), relation)
+        return cls(gram, strategy.sensitivity(participation), float(number), relation)
+
+    @property
+    def scale(self) -> float:
+        """The noise's standard deviation over the clipping norm."""
+        return self.unit * self.multiplier
 
     @property
     def variance(self) -> float:
-        return self.scale * self.scale * (1.0 - 4.0 * ULP)
+        """The square of ``scale``, rounded down."""
+        return self.scale * self.scale * (1.0 - 8.0 * ULP)
+
+    @property
+    def plain(self) -> DpEvent:
+        """As if the bin were known: what the sensitivity says."""
+        return GaussianDpEvent(self.multiplier)
 
     # -- what dominates ----------------------------------------------------------------------------
 
     def best(self, delta: float) -> Arrangement | None:
         """The arrangement of the smallest epsilon, None where nothing is amplified."""
         matrix = self.gram.upper
-        plain = privacy_loss(self._gaussian(float(matrix.max())))
         if len(matrix) == 1 or self.scale < SMALLEST_NOISE * math.sqrt(float(matrix.max())):
             return None
         epsilons = {one: self._rough(one, delta, SEARCH) for one in arrangements(len(matrix))}
@@ -243,14 +253,12 @@ class _Problem:
         few = sorted(epsilons, key=epsilons.__getitem__)[:6]
         closer = {one: self._rough(one, delta, CLOSER) for one in few}
         best = min(few, key=closer.__getitem__)
-        return best if closer[best] < float(plain.epsilon(delta)) else None
+        return best if closer[best] < float(privacy_loss(self.plain).epsilon(delta)) else None
 
     def loss(self, arrangement: Arrangement | None, effort: tuple[int, int] = FINAL) -> PrivacyLoss:
         """The loss for one arrangement, with the floor that is attained."""
-        matrix = self.gram.upper
         if arrangement is None:
-            above = privacy_loss(self._gaussian(float(matrix.max())), self.relation)
-            return self._floored(above)
+            return self._floored(privacy_loss(self.plain, self.relation))
         resolution, levels = effort
         trees = self._trees(arrangement, levels)
         flat = trees[0][1].flat if len(trees) == 1 else None
@@ -268,18 +276,16 @@ class _Problem:
     def best_event(self, delta: float) -> DpEvent:
         """Of Gaussians composed with random allocations, that of the smallest epsilon."""
         matrix = self.gram.upper
-        candidates: list[DpEvent] = [self._gaussian(float(matrix.max()))]
-        for classes in sorted({a.classes for a in arrangements(len(matrix))}):
-            blocks = len(matrix) // classes
-            one = Arrangement(blocks, classes)
-            if blocks < 2 or len(matrix) % classes:
-                continue
-            kernel = np.max(
-                [matrix[np.ix_(c, c)] for group in one.groups(len(matrix)) for c in group], axis=0
-            )
-            event = self._allocated(
-                float(kernel.max()), float((kernel - np.diag(np.diag(kernel))).max()), blocks
-            )
+        bins = len(matrix)
+        candidates = [self.plain]
+        for distance in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024):
+            size = bins // distance
+            if size < 2:
+                break
+            # classes: size bins, so far from one to the next, from each bin on, around the end
+            first = np.arange(bins)[:, None]
+            common = matrix[first, (first + distance * np.arange(1, size)) % bins].max()
+            event = self._allocated(float(matrix.max()), float(common), size)
             if event is not None:
                 candidates.append(event)
         return min(candidates, key=lambda one: float(privacy_loss(one).epsilon(delta, rtol=1e-3)))
@@ -344,11 +350,6 @@ class _Problem:
                     parts.append(RandomAllocationDpEvent(len(lower), GaussianDpEvent(sigma)))
         attained = privacy_loss(ComposedDpEvent(parts), self.relation)
         return replace(above, floor=attained.floor or attained)
-
-
-def _unit(strategy: Strategy, participation: BallsInBins) -> float:
-    """The standard deviation, over the clipping norm, at noise multiplier 1."""
-    return strategy.sensitivity(participation)
 
 
 def _probability(delta: object) -> float:

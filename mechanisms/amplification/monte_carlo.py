@@ -10,29 +10,32 @@ Statements and proofs: docs/amplification.md, section 6.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy import linalg
 
 from accountant.errors import CalibrationError
 from accountant.parameters import short, whole_count
 from mechanisms.amplification.confidence import upper_confidence_bound
 from mechanisms.amplification.modes import mode_gram
+from mechanisms.amplification.tilted_samples import (
+    Floats,
+    draws,
+    gain,
+    largest_weight,
+    moments,
+    shared,
+)
 from mechanisms.participation import BallsInBins
 from mechanisms.strategies.base import Strategy
 
 __all__ = ["SampledDelta", "SampledEpsilon", "sampled_delta", "sampled_epsilon"]
 
-Floats = npt.NDArray[np.float64]
-
 ULP: Final = 2.0**-52
-# Numbers that one task draws: samples times bins.
-TASK: Final = 1 << 17
 # Covers the rounding of a loss: epsilon is lowered by it before losses are compared.
 ROUNDED: Final = 1e-9
 # Rounds of a search for epsilon; each may fail with half the probability of the one before.
@@ -211,9 +214,9 @@ class _Sampler:
         (remove, largest_remove), (add, largest_add) = self.tilting(epsilon)
         tasks = [
             (self.factor, epsilon - ROUNDED, remove, add, size, child)
-            for size, child in _shared(samples, len(self.factor), seed)
+            for size, child in shared(samples, len(self.factor), seed)
         ]
-        found = list((executor.map if executor else map)(_moments, tasks))
+        found = list((executor.map if executor else map)(moments, tasks))
         sums = [math.fsum(column) for column in zip(*found, strict=True)]
         estimate = max(sums[0], sums[2]) / samples
         upper = max(
@@ -236,7 +239,7 @@ class _Sampler:
         reach = epsilon - 0.5 * diagonal - ROUNDED
         shift = max(0.0, reach / common)
         other = shift * (0.5 * shift * common - reach)
-        return (longer, _largest(weight)), (shift, _largest(other))
+        return (longer, largest_weight(weight)), (shift, largest_weight(other))
 
     def guess(
         self,
@@ -256,9 +259,9 @@ class _Sampler:
             tilts = self.tilting(bound)
             tasks = [
                 (self.factor, bound, tilts[0][0], tilts[1][0], size, child)
-                for size, child in _shared(few, len(self.factor), stream)
+                for size, child in shared(few, len(self.factor), stream)
             ]
-            found = list((executor.map if executor else map)(_draws, tasks))
+            found = list((executor.map if executor else map)(draws, tasks))
             orders = [
                 tuple(np.concatenate(parts) for parts in zip(*one, strict=True))
                 for one in zip(*found, strict=True)
@@ -283,7 +286,7 @@ class _Sampled:
 
     def sums(self, epsilon: float) -> list[tuple[float, float]]:
         """Sums of the variables whose mean is delta, and of their squares."""
-        gains = [weights * _gain(losses, epsilon) for losses, weights in self.orders]
+        gains = [weights * gain(losses, epsilon) for losses, weights in self.orders]
         return [(float(x.sum()), float(x @ x)) for x in gains]
 
     def mean(self, epsilon: float) -> float:
@@ -311,81 +314,6 @@ def _crossing(function: Callable[[float], float], level: float) -> float:
         else:
             high = middle
     return high
-
-
-Task = tuple[Floats, float, float, float, int, np.random.SeedSequence]
-
-
-def _moments(task: Task) -> tuple[float, float, float, float]:
-    """Of one task's variables: sums, and sums of squares, for remove and for add."""
-    (removed, heavy), (added, light) = _draws(task)
-    x, y = heavy * _gain(removed, task[1]), light * _gain(added, task[1])
-    return float(x.sum()), float(x @ x), float(y.sum()), float(y @ y)
-
-
-def _draws(task: Task) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
-    """Losses and weights, for remove and for add; one draw of the noise serves both."""
-    factor, _, longer, shift, samples, seed = task
-    generator = np.random.Generator(np.random.SFC64(seed))
-    kernel = factor @ factor.T
-    half = 0.5 * np.diagonal(kernel)
-    noise = generator.standard_normal((samples, len(factor))) @ factor.T
-
-    length = np.where(generator.random(samples) < 0.5, longer, 1.0)
-    u = kernel[generator.integers(0, len(factor), samples)]
-    u *= length[:, None]
-    u += noise
-    u -= half
-    removed = _log_mean(u.copy() if longer > 1.0 else u)
-    heavy = np.ones(samples)
-    if longer > 1.0:
-        u += (1.0 - longer) * half
-        u *= longer
-        heavy = _weights(removed - _log_mean(u))
-
-    light = np.ones(samples)
-    if shift > 0.0:
-        distance = np.where(generator.random(samples) < 0.5, shift, 0.0)
-        noise -= distance[:, None] * kernel.mean(axis=1)
-        light = shift * noise.mean(axis=1) + 0.5 * shift * shift * float(kernel.mean())
-        light = _weights(light)
-    noise -= half
-    return (removed, heavy), (-_log_mean(noise), light)
-
-
-def _gain(losses: Floats, epsilon: float) -> Floats:
-    """``(1 - exp(epsilon - loss))_+``."""
-    gain: Floats = -np.expm1(np.minimum(epsilon - losses, 0.0))
-    return gain
-
-
-def _largest(log_ratio: float) -> float:
-    """Above every weight, where the density without tilting over that with it is at most this."""
-    return 2.0 / (1.0 + math.exp(min(-log_ratio, 600.0))) * (1.0 + 1e-6)
-
-
-def _weights(logs: Floats) -> Floats:
-    """Density of the plain law over that of the even mixture, from its logarithm over the other."""
-    result: Floats = 2.0 / (1.0 + np.exp(np.minimum(-logs, 700.0)))
-    return result
-
-
-def _log_mean(exponents: Floats) -> Floats:
-    """Logarithm of the mean of exponentials over the last axis; overwrites its argument."""
-    top = exponents.max(axis=1, initial=-math.inf)
-    exponents -= top[:, None]
-    np.exp(exponents, out=exponents)
-    result: Floats = top + np.log(exponents.mean(axis=1))
-    return result
-
-
-def _shared(
-    samples: int, bins: int, seed: np.random.SeedSequence
-) -> Iterator[tuple[int, np.random.SeedSequence]]:
-    """Samples of each task, with a seed of its own."""
-    size = max(TASK // bins, 8 * bins)
-    counts = [size] * (samples // size) + ([samples % size] if samples % size else [])
-    yield from zip(counts, seed.spawn(len(counts)), strict=True)
 
 
 def _seed(seed: object) -> np.random.SeedSequence:

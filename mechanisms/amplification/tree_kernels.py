@@ -193,7 +193,6 @@ def arrangements(bins: int) -> list[Arrangement]:
     counts = [2**k for k in range(1, 9)]
     found = [Arrangement(1, 1)]
     found += [Arrangement(u, t) for u in counts for t in counts if u * t <= bins]
-    found += [Arrangement(u, 1) for u in counts if u <= bins]
     return found
 
 
@@ -204,7 +203,9 @@ def neighbours(one: Arrangement, bins: int) -> list[Arrangement]:
         for classes in {one.classes, one.classes * 3 // 4, one.classes * 3 // 2}:
             for stride in (1, 2, 4):
                 runs = blocks * classes
-                if 2 <= blocks and 1 <= runs <= bins and (stride == 1 or stride < bins // runs):
+                if blocks < 2 or not 2 <= runs <= bins or classes == stride == 1:
+                    continue
+                if stride == 1 or stride < bins // runs:
                     found.append(Arrangement(blocks, classes, stride))
     return found
 

@@ -1,6 +1,7 @@
 """Amplified correlated noise: theorems against brute force, bounds against samples."""
 
 import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from accountant import CalibrationError, UnsupportedEventError, calibrate, privacy_loss
+from accountant.engine.composition import Direction
 from accountant.events import RandomAllocationDpEvent
 from accountant.losses.random_allocation import allocation_pair
 from mechanisms.amplification import (
@@ -26,8 +28,9 @@ from mechanisms.amplification import (
 )
 from mechanisms.amplification.confidence import upper_confidence_bound
 from mechanisms.amplification.modes import mode_gram
-from mechanisms.amplification.monte_carlo import _draws, _gain, _Sampler
+from mechanisms.amplification.monte_carlo import _Sampler
 from mechanisms.amplification.ratio_laws import lognormal
+from mechanisms.amplification.tilted_samples import draws, gain
 from mechanisms.amplification.tree_kernels import arrangements, least_tree, neighbours
 from mechanisms.amplification.weighed_laws import directed_pair, rough_delta
 from mechanisms.participation import BallsInBins, CyclicPoisson
@@ -36,9 +39,12 @@ from mechanisms.strategies.identity import Identity
 from mechanisms.strategies.toeplitz import BandedToeplitz
 
 REPLACE = NeighboringRelation.REPLACE_ONE
+ORDERS: tuple[Direction, Direction] = ("remove", "add")
 
 
-def hockey_sticks(modes: np.ndarray, weights: np.ndarray, s: float, epsilon: float, seed: int):
+def hockey_sticks(
+    modes: np.ndarray, weights: np.ndarray, s: float, epsilon: float, seed: int
+) -> list[tuple[float, float]]:
     """Delta in both orders of a mixture of N(mode, s^2 I) against N(0, s^2 I), with its error."""
     rng = np.random.default_rng(seed)
     count, rows = 200_000, modes.shape[1]
@@ -77,7 +83,7 @@ def test_banded_cyclic_poisson_is_the_mixture_over_all_samples(epsilon: float, s
     s = multiplier * strategy.sensitivity(participation)
     loss = privacy_loss(event)
     for direction, (mean, error) in zip(
-        ("remove", "add"), hockey_sticks(modes, weights, s, epsilon, seed), strict=True
+        ORDERS, hockey_sticks(modes, weights, s, epsilon, seed), strict=True
     ):
         assert abs(loss.delta(epsilon, direction) - mean) < 5.0 * error
     # replacing a record costs more than zeroing it out
@@ -98,14 +104,14 @@ def test_more_bands_than_groups_are_refused() -> None:
 
 
 def test_bands_and_noise_are_chosen_together() -> None:
-    table = optimal_bands(200, 6000, 60, epsilon=2.0, delta=1e-6, rtol=1e-3)
+    table = optimal_bands(100, 3000, 60, epsilon=2.0, delta=1e-6, rtol=1e-3)
     errors = {choice.bands: choice.error for choice in table.choices}
     best = table.best
     assert errors[best.bands] == min(errors.values())
-    assert best.error < 0.8 * errors[1]
-    assert best.error < 0.8 * errors[max(errors)]
-    assert max(errors) == 100  # 6000 // 60
-    assert best.sampling_probability == pytest.approx(best.bands / 100)
+    assert best.error < 0.85 * errors[1]
+    assert best.error < 0.95 * errors[max(errors)]
+    assert max(errors) == 50  # 3000 // 60
+    assert best.sampling_probability == pytest.approx(best.bands / 50)
     event = cyclic_poisson_event(table.strategy, table.participation, best.noise_multiplier)
     epsilon = privacy_loss(event, NeighboringRelation.REPLACE_SPECIAL).epsilon(1e-6)
     assert 1.99 < epsilon <= 2.0
@@ -173,7 +179,7 @@ def test_products_of_lognormal_variables_are_gaussian(variances: tuple[float, ..
     exact = privacy_loss(GaussianDpEvent(1.0 / math.sqrt(math.fsum(variances))))
     pair = directed_pair([(1.0, law)])
     for epsilon in (0.0, 0.5, 2.0):
-        for one, direction in ((pair.remove, "remove"), (pair.add, "add")):
+        for one, direction in zip((pair.remove, pair.add), ORDERS, strict=True):
             truth = exact.delta_bounds(epsilon, direction)
             assert truth.lower <= one.delta(epsilon)[1]
             assert one.delta(epsilon)[1] <= 1.002 * truth.upper + 1e-9
@@ -253,7 +259,7 @@ def test_bounds_enclose_direct_samples_of_the_full_mixture(order: tuple, seed: i
     loss = balls_in_bins_loss(strategy, participation, 1.1, delta=1e-3)
     drawn = sampled_delta(strategy, participation, 1.1, 0.8, samples=40_000, seed=seed)
     found = hockey_sticks(modes, np.full(bins, 1.0 / bins), s, 0.8, seed)
-    for direction, (mean, error) in zip(("remove", "add"), found, strict=True):
+    for direction, (mean, error) in zip(ORDERS, found, strict=True):
         bounds = loss.delta_bounds(0.8, direction)
         assert bounds.lower - 5.0 * error <= mean <= bounds.upper + 5.0 * error
     mean, error = max(found)
@@ -272,6 +278,7 @@ def test_signs_are_priced_by_their_sizes(seed: int) -> None:
         for mean, error in hockey_sticks(modes, np.full(6, 1 / 6), s, 1.0, seed):
             assert mean - 5.0 * error <= loss.delta(1.0)
     assert loss.delta_bounds(1.0).lower == 0.0
+    assert loss.delta(1.0) <= privacy_loss(GaussianDpEvent(1.0)).delta(1.0)
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
@@ -282,7 +289,12 @@ def test_vectors_that_look_at_what_was_released_cost_no_more(sign: float) -> Non
     grid = np.linspace(-9.0, 9.0, 1201)
     y0, y1 = grid[:, None], grid[None]
     q = np.exp(-0.5 * (y0**2 + y1**2)) / (2.0 * math.pi) * (grid[1] - grid[0]) ** 2
-    looks = [np.sign, lambda y: (y > 1.0) * 1.0, lambda y: np.clip(y, -1.0, 1.0), np.ones_like]
+    looks: list[Callable[[np.ndarray], np.ndarray]] = [
+        np.sign,
+        lambda y: (y > 1.0) * 1.0,
+        lambda y: np.clip(y, -1.0, 1.0),
+        np.ones_like,
+    ]
     for second in looks:
         # bin 0: the vector 1 in both rows' share; bin 1: a vector that depends on the first row
         first = np.exp(y0 - 0.5 + sign * 0.8 * y1 - 0.32)
@@ -305,10 +317,11 @@ def test_the_event_is_above_the_loss_and_below_no_amplification() -> None:
 
 
 def test_noise_meets_its_target_and_hardly_more() -> None:
-    strategy, participation = BandedToeplitz.square_root(32, 6), BallsInBins(16, 2)
-    target = {"epsilon": 1.0, "delta": 1e-5}
-    found = balls_in_bins_noise_multiplier(strategy, participation, **target, rtol=0.01)
-    assert found < 0.8 * calibrate(GaussianDpEvent, **target)
+    strategy, participation = BandedToeplitz.square_root(16, 3), BallsInBins(8, 2)
+    found = balls_in_bins_noise_multiplier(
+        strategy, participation, epsilon=1.0, delta=1e-5, rtol=0.01
+    )
+    assert found < 0.8 * calibrate(GaussianDpEvent, epsilon=1.0, delta=1e-5)
     assert balls_in_bins_loss(strategy, participation, found, delta=1e-5).delta(1.0) <= 1.02e-5
     less = balls_in_bins_loss(strategy, participation, 0.96 * found, delta=1e-5)
     assert less.delta(1.0) > 1e-5
@@ -359,11 +372,11 @@ def test_tilted_samples_are_unbiased_and_bounded(seed: int) -> None:
     assert longer > 1.5
     assert shift > 1.0
     stream = np.random.SeedSequence(seed)
-    drawn = _draws((sampler.factor, epsilon, longer, shift, 400_000, stream))
+    drawn = draws((sampler.factor, epsilon, longer, shift, 400_000, stream))
     for (losses, weights), largest, add in zip(
         drawn, (heaviest, lightest), (False, True), strict=True
     ):
-        values = weights * _gain(losses, epsilon)
+        values = weights * gain(losses, epsilon)
         assert float(values.max()) <= largest < 1.0
         exact = allocation_pair(1.0, 4, add=add).delta(epsilon)
         assert abs(values.mean() - exact) < 5.0 * values.std() / math.sqrt(len(values)) + 1e-12
@@ -371,10 +384,11 @@ def test_tilted_samples_are_unbiased_and_bounded(seed: int) -> None:
 
 def test_sampling_gives_the_same_on_any_executor() -> None:
     strategy, participation = BandedToeplitz.square_root(40, 10), BallsInBins(20, 2)
-    options = {"samples": 30_000, "seed": 7}
-    here = sampled_delta(strategy, participation, 1.0, 1.0, **options)
+    here = sampled_delta(strategy, participation, 1.0, 1.0, samples=30_000, seed=7)
     with ThreadPoolExecutor(2) as executor:
-        there = sampled_delta(strategy, participation, 1.0, 1.0, executor=executor, **options)
+        there = sampled_delta(
+            strategy, participation, 1.0, 1.0, samples=30_000, seed=7, executor=executor
+        )
     assert here == there
     assert here != sampled_delta(strategy, participation, 1.0, 1.0, samples=30_000, seed=8)
     assert here.estimate < here.upper
