@@ -6,13 +6,15 @@ that the next change of an input is heard at once, and a run that it interrupted
 """
 
 import sys
-from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Hashable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, TypeVar
 
-from accountant import CalibrationError, UnsupportedEventError
+from mechanisms.comparison import Refused, Row, entry
+from mechanisms.design_views import Purpose, run_of
+from mechanisms.designs import Design, Run
 from mechanisms.exploration import (
     Cost,
     FrontierPoint,
@@ -25,7 +27,18 @@ from mechanisms.plan import Plan
 from mechanisms.planning.fields import PlanError
 from ui.state import Question, spoken
 
-__all__ = ["ANSWERS", "CURVES", "Answer", "answer", "cost", "price_like", "worked_out"]
+__all__ = [
+    "ANSWERS",
+    "CURVES",
+    "Answer",
+    "answer",
+    "cost",
+    "kept",
+    "made",
+    "price_like",
+    "waited",
+    "worked_out",
+]
 
 T = TypeVar("T")
 
@@ -51,20 +64,37 @@ def answer(question: Question) -> Answer | None:
     """Answer a question; None where the question has faults."""
     if question.plan is None:
         return None
-    return _answer(question.plan.to_json(), question.epsilon)
+    return _answer(question.plan.to_json(), question.epsilon, question.design, question.purpose)
 
 
 @lru_cache(maxsize=512)
-def _answer(plan: str, epsilon: float | None) -> Answer:
+def _answer(plan: str, epsilon: float | None, design: Design | None, purpose: Purpose) -> Answer:
     complete = Plan.from_json(plan)
     try:
+        if design is not None:
+            row = made(design, run_of(complete, purpose))
+            if isinstance(row, Refused):
+                return Answer(None, f"{design.title} cannot be designed: {row.reason}.")
+            complete = complete.replace(mechanism=row.strategy)
         if epsilon is not None:
             complete = complete.calibrate(epsilon=epsilon)
         return Answer(outlook(complete))
     except PlanError as error:
         return Answer(None, spoken(error))
-    except (CalibrationError, UnsupportedEventError) as error:
+    except ValueError as error:  # of the accountant, or of a purpose that does not fit the run
         return Answer(None, str(error))
+
+
+@lru_cache(maxsize=256)
+def kept(work: Callable[..., T], *arguments: Hashable) -> T:
+    """Return what some work comes to, which is done once and then remembered."""
+    return work(*arguments)
+
+
+def made(design: Design, run: Run) -> Row | Refused:
+    """Return the strategy of a design for a run, or why there is none."""
+    row: Row | Refused = kept(entry, design, run, None)  # as `recommend` asks for it
+    return row
 
 
 @lru_cache(maxsize=20_000)
@@ -86,10 +116,17 @@ def worked_out(worker: Executor, work: Callable[[], T], meanwhile: Callable[[], 
     """
     future = worker.submit(work)
     try:
-        while True:
-            try:
-                return future.result(_PATIENCE)
-            except TimeoutError:
-                meanwhile()
+        return waited(future, meanwhile)
     finally:
         future.cancel()
+
+
+def waited(future: "Future[T]", meanwhile: Callable[[], object], patience: float = _PATIENCE) -> T:
+    """Return a future's result, and call `meanwhile` every so many seconds until it is there."""
+    while True:
+        try:
+            return future.result(patience)
+        except TimeoutError:
+            if future.done():
+                raise  # its own
+            meanwhile()

@@ -1,4 +1,4 @@
-"""The planner: navigation, and the Plan that all pages share."""
+"""The planner: navigation, and the Plan that its pages share."""
 
 from functools import partial
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 from ui.answers import ANSWERS, answer, worked_out
-from ui.app_pages import plan
+from ui.app_pages import correlated_noise, plan
 from ui.entry_form import show_entries, show_unknown
 from ui.state import question, session
 
@@ -16,9 +16,17 @@ st.set_page_config(
     layout="wide",
     initial_sidebar_state=400,
 )
-page = st.navigation([st.Page(plan.show, title="Plan", icon="", default=True)], position="hidden")
+page = st.navigation(
+    [
+        st.Page(plan.show, title="Plan", icon="", default=True),
+        st.Page(
+            correlated_noise.show, title="Correlated noise", icon="", url_path="correlated-noise"
+        ),
+    ],
+    position="top",
+)
 
-asked = question(session().draft)
+asked = question(session(page.url_path).draft)
 with st.sidebar:
     place_of_unknown = show_entries(asked)
 waiting = st.empty()

@@ -14,7 +14,7 @@ from mechanisms.exploration import Cost, FrontierPoint
 from mechanisms.plan import Plan
 from ui.entries import grouped, rounded, rounded_up
 
-__all__ = ["Chart", "Curve", "Scenario", "camera", "frontier_charts", "training_chart"]
+__all__ = ["Chart", "Curve", "Scenario", "camera", "frontier_charts", "quiet", "training_chart"]
 
 MINE: Final = "#3b82f6"
 PINNED: Final = "#8b8f97"
@@ -65,7 +65,8 @@ def camera(chart: Chart) -> dict[str, Any]:
     }
 
 
-def _quiet(figure: go.Figure, height: int) -> go.Figure:
+def quiet(figure: go.Figure, height: int) -> go.Figure:
+    """Set a figure's height and margins, and its legend below it."""
     figure.update_layout(
         height=height,
         margin={"l": 8, "r": 8, "t": 34, "b": 8},
@@ -95,7 +96,7 @@ def training_chart(curves: Sequence[Curve]) -> Chart:
         )
     figure.update_xaxes(title=unit, rangemode="tozero", hoverformat=",.4~g")
     figure.update_yaxes(title="ε spent so far", rangemode="tozero")
-    _quiet(figure, 340)
+    quiet(figure, 340)
     figure.update_layout(showlegend=len(curves) > 1)
     words = " ".join(_training_words(curve) for curve in curves)
     return Chart(figure, words, "epsilon-over-training")
@@ -206,7 +207,7 @@ def _frontier_figure(
     figure.update_xaxes(dtick="D2")
     figure.update_yaxes(title=title, type="log", dtick="D2" if wide else "D1")
     figure.update_yaxes(tickformat="~e" if small else "~g")
-    return _quiet(figure, 360)
+    return quiet(figure, 360)
 
 
 def _frontier_words(

@@ -31,8 +31,11 @@ ROWS: Final[tuple[tuple[str, Callable[[Outlook], str]], ...]] = (
     ("Steps", lambda found: _number(found.plan.steps)),
     ("Noise multiplier", lambda found: _number(found.plan.noise_multiplier)),
     ("Clipping norm", lambda found: _number(found.plan.clip_norm)),
+    ("Noise over the steps", lambda found: _mechanism(found)),
     ("Cap on the batch", lambda found: _number(found.plan.max_batch_size)),
     ("Sampling", lambda found: SAID[found.plan.sampler]),
+    ("Minimum separation", lambda found: _number(found.plan.min_separation)),
+    ("Groups", lambda found: _number(found.plan.groups)),
     ("Neighbouring data sets", lambda found: SAID[found.plan.neighboring_relation]),
     ("Privacy unit", lambda found: found.plan.unit),
     ("Group size", lambda found: _number(found.plan.group_size)),
@@ -43,6 +46,11 @@ ALWAYS: Final = 5  # rows that are shown even where they are equal
 
 def _ratio(found: Outlook) -> str:
     return "–" if found.plan.batch_size is None else rounded(found.plan.noise_to_batch_ratio)
+
+
+def _mechanism(found: Outlook) -> str:
+    mechanism = found.plan.mechanism
+    return "independent" if isinstance(mechanism, str) else repr(mechanism)
 
 
 def _rounded(value: float | None) -> str:

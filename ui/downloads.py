@@ -7,7 +7,8 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeAlias
+from urllib.parse import urlencode
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -16,8 +17,19 @@ from accountant.statement import statement
 from mechanisms.exploration import FrontierPoint
 from mechanisms.plan import Plan
 from ui.charts import Curve
+from ui.state import current
 
-__all__ = ["download_csv", "frontier_csv", "show_downloads", "training_csv"]
+__all__ = [
+    "as_csv",
+    "download_csv",
+    "frontier_csv",
+    "show_downloads",
+    "show_files",
+    "show_share",
+    "training_csv",
+]
+
+File: TypeAlias = tuple[str, Callable[[], str], str, str]  # label, content, name, type
 
 
 def show_downloads(plan: Plan) -> None:
@@ -26,17 +38,41 @@ def show_downloads(plan: Plan) -> None:
     def said(form: Literal["markdown", "latex"]) -> str:
         return statement(plan.guarantee(), form)
 
-    files: tuple[tuple[str, Callable[[], str], str, str], ...] = (
+    files: tuple[File, ...] = (
         ("Plan, JSON", plan.to_json, "plan.json", "application/json"),
         ("Plan, YAML", plan.to_yaml, "plan.yaml", "application/yaml"),
         ("Statement, Markdown", partial(said, "markdown"), "statement.md", "text/markdown"),
         ("Statement, LaTeX", partial(said, "latex"), "statement.tex", "application/x-tex"),
     )
+    show_files(files, "plan")
+
+
+def show_files(files: Iterable[File], key: str) -> None:
+    """Draw the buttons that download some files."""
     for label, content, name, mime in files:
         st.download_button(
-            label, content, name, mime, on_click="ignore", width="stretch", key=f"download.{name}"
+            label,
+            content,
+            name,
+            mime,
+            on_click="ignore",
+            width="stretch",
+            key=f"download.{key}.{name}",
         )
     st.caption("Each chart saves as PNG with the camera at its corner, its points as CSV.")
+
+
+def show_share() -> None:
+    """Draw the button that shows a link to what this tab shows."""
+    here, link = (st.context.url or "").partition("?")[0].rstrip("/"), current().link()
+    with st.popover("Share", icon=":material/link:"):
+        st.markdown(
+            "This link restores everything on this page, the pinned plan included. For a "
+            "planner that runs elsewhere, change what stands before the question mark."
+        )
+        # The page that opens first is at the address's root.
+        root = "" if here.rpartition("/")[2] == current().page else "/"
+        st.code(f"{here}{root}?{urlencode(link, safe=',')}", language=None, wrap_lines=True)
 
 
 def download_csv(place: DeltaGenerator, content: Callable[[], str], name: str) -> None:
@@ -55,7 +91,7 @@ def download_csv(place: DeltaGenerator, content: Callable[[], str], name: str) -
 
 def training_csv(curves: Sequence[Curve]) -> str:
     """Write the points of the training curves, every digit of them."""
-    return _csv(
+    return as_csv(
         ("scenario", "steps", "epochs", "epsilon_lower", "epsilon_upper"),
         (
             (curve.label, point.steps, point.epochs, point.lower, point.upper)
@@ -67,7 +103,7 @@ def training_csv(curves: Sequence[Curve]) -> str:
 
 def frontier_csv(frontier: Mapping[float, Sequence[FrontierPoint]]) -> str:
     """Write the points of the frontier, every digit of them."""
-    return _csv(
+    return as_csv(
         ("epochs", "batch_size", "steps", "noise_multiplier", "noise_to_batch_ratio"),
         (
             (p.epochs, p.batch_size, p.steps, p.noise_multiplier, p.noise_to_batch_ratio)
@@ -77,7 +113,8 @@ def frontier_csv(frontier: Mapping[float, Sequence[FrontierPoint]]) -> str:
     )
 
 
-def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def as_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Write a table, every digit of it."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Final
 
+from mechanisms.design_views import SCHEDULES
 from mechanisms.planning.fields import DEFAULTS, NEIGHBORING_RELATIONS, RELEASES, SAMPLERS
 
 __all__ = ["CHOICES", "EXAMPLE", "VERSION", "Draft", "from_link", "to_link"]
@@ -29,6 +30,10 @@ class Draft:
     `solve` names the unknown: "epsilon" for the cost, else the field to be found so that the cost
     is at most `epsilon`. `batch_in` and `length_in` say which of two ways of saying the same is
     used. An empty optional field means that nothing was said about it.
+
+    `mechanism` is the name of a design, such as "blt:4": a link carries no matrices, and the design
+    is made anew, for the plan and for what the fields from `objective` on say that it serves. The
+    last three are what mechanisms are compared at.
     """
 
     solve: str = "epsilon"
@@ -49,6 +54,19 @@ class Draft:
     clip_norm: str = ""
     release: str = ""
     max_batch_size: str = ""
+    min_separation: str = ""
+    max_participations: str = ""
+    groups: str = ""
+    mechanism: str = ""
+    objective: str = ""
+    schedule: str = ""
+    momentum: str = ""
+    weight_decay: str = ""
+    final: str = ""
+    cooldown: str = ""
+    compare_at: str = ""
+    memory: str = ""
+    parameters: str = ""
 
     def with_(self, **changes: str) -> "Draft":
         """Return a draft with some of its text changed."""
@@ -66,6 +84,8 @@ CHOICES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "sampler": ("", *SAMPLERS),
         "neighboring_relation": ("", *NEIGHBORING_RELATIONS),
         "release": ("", *RELEASES),
+        "objective": ("", "max"),
+        "schedule": ("", *SCHEDULES),
     }
 )
 
@@ -78,6 +98,7 @@ MEANT: Final[Mapping[str, str]] = MappingProxyType(
         "group_size": "1",
         "clip_norm": "1.0",
         "release": "final_model",
+        "mechanism": "identity",
     }
 )
 

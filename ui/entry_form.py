@@ -13,10 +13,11 @@ from mechanisms.exploration import suggested_delta, written
 from ui.answers import Answer, answer
 from ui.drafts import CHOICES
 from ui.entries import EntryError, escaped, grouped, parse_number
-from ui.state import Question, bind, current
+from ui.mending import independent
+from ui.state import Question, bind, current, is_correlated
 from ui.words import ASSUMED, HELP, LABELS, SAID, SOLVE_FOR
 
-__all__ = ["Unknown", "show_entries", "show_unknown"]
+__all__ = ["Unknown", "choice", "show_entries", "show_unknown", "text_entry"]
 
 # What a slider offers: any number can be typed, a slider is for exploring.
 _MANTISSAS: Final = ("1", "1.2", "1.5", "2", "2.5", "3", "4", "5", "6", "8")
@@ -74,7 +75,7 @@ def show_entries(question: Question) -> Unknown | None:
         width="stretch",
         **bind("solve"),
     )
-    _fault("solve", question)
+    _fault("solve", question.faults)
     if draft.solve != "epsilon":
         _number("epsilon", question)
     _number("dataset_size", question, slider=False)
@@ -91,14 +92,27 @@ def show_entries(question: Question) -> Unknown | None:
     else:
         _number("noise_multiplier", question)
     _delta(question)
-    _choice("sampler", question)
-    _choice("neighboring_relation", question)
+    choice("sampler", question.faults)
+    if draft.sampler == "min_separation":
+        left, right = st.columns(2, gap="medium", vertical_alignment="top")
+        with left:
+            _number("min_separation", question, slider=False)
+        with right:
+            text_entry("max_participations", "as many as fit", question.faults)
+    if draft.sampler == "cyclic_poisson":
+        _number("groups", question, slider=False)
+    if is_correlated(draft):
+        _mechanism(question)
+    choice("neighboring_relation", question.faults)
     with st.expander("More that a statement needs"):
-        _text("unit", "example", question)
-        _text("group_size", "1", question)
-        _text("clip_norm", "1.0", question)
-        _text("max_batch_size", "none", question)
-        _choice("release", question)
+        for name, assumed in (
+            ("unit", "example"),
+            ("group_size", "1"),
+            ("clip_norm", "1.0"),
+            ("max_batch_size", "none"),
+        ):
+            text_entry(name, f"not stated ({assumed})", question.faults)
+        choice("release", question.faults)
     return unknown
 
 
@@ -138,7 +152,7 @@ def _number(name: str, question: Question, slider: bool = True, labelled: bool =
                 _slider(name)
         else:
             st.text_input(label, text, **arguments)
-        _fault(name, question)
+        _fault(name, question.faults)
 
 
 def _slider(name: str) -> None:
@@ -235,7 +249,26 @@ def _better_delta() -> str | None:
     return None if delta == better else written(better)
 
 
-def _choice(name: str, question: Question) -> None:
+def _mechanism(question: Question) -> None:
+    """Draw which mechanism the plan has, what it serves, and a way out."""
+    title = current().draft.mechanism if question.design is None else question.design.title
+    with st.container(key="mechanism", gap="xsmall"):
+        st.markdown(f"{LABELS['mechanism']}: **{escaped(title)}**")
+        serves = SAID[question.purpose.objective].lower()
+        if question.design is not None:
+            st.caption(escaped(f"Designed for {serves} of {question.purpose.words} workloads."))
+        st.button(
+            "Use independent noise",
+            key="remove.mechanism",
+            icon=":material/close:",
+            type="tertiary",
+            on_click=independent,
+        )
+        _fault("mechanism", question.faults)
+
+
+def choice(name: str, faults: Mapping[str, str]) -> None:
+    """Draw an entry that is one of a few words."""
     st.selectbox(
         LABELS[name],
         CHOICES[name],
@@ -244,21 +277,22 @@ def _choice(name: str, question: Question) -> None:
         help=HELP[name],
         **bind(name),
     )
-    _fault(name, question)
+    _fault(name, faults)
 
 
-def _text(name: str, assumed: str, question: Question) -> None:
+def text_entry(name: str, placeholder: str, faults: Mapping[str, str]) -> None:
+    """Draw an entry that may be left empty."""
     st.text_input(
         LABELS[name],
         getattr(current().draft, name),
         help=HELP[name],
-        placeholder=f"not stated ({assumed})",
+        placeholder=placeholder,
         max_chars=100,
         **bind(name),
     )
-    _fault(name, question)
+    _fault(name, faults)
 
 
-def _fault(name: str, question: Question) -> None:
-    if name in question.faults:
-        st.caption(f":red[{escaped(question.faults[name])}]")
+def _fault(name: str, faults: Mapping[str, str]) -> None:
+    if name in faults:
+        st.caption(f":red[{escaped(faults[name])}]")

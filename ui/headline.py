@@ -56,15 +56,17 @@ def _facts(found: Outlook, solve: str) -> list[tuple[str, str, str]]:
     if plan.max_batch_size is not None:
         why = "Larger batches are cut to this many examples, at random; this costs privacy."
         facts.append(("Cap on the batch", grouped(plan.max_batch_size), why))
+    if not isinstance(plan.mechanism, str):
+        why = "What the mechanism's noise is multiplied by before it is added to the sum of the "
+        why += "clipped gradients: noise multiplier, clipping norm and sensitivity together."
+        facts.append(("Noise standard deviation", rounded_up(plan.noise_stddev), why))
     if plan.batch_size is not None:
-        facts.append(
-            (
-                "Noise-to-batch ratio",
-                rounded(plan.noise_to_batch_ratio),
-                "Noise multiplier per example of the batch: the noise left in the average "
-                "gradient, in clipping norms. It is what decides utility.",
-            )
-        )
+        why = "Noise multiplier per example of the batch: the noise left in the average gradient, "
+        why += "in clipping norms. It is what decides utility."
+        if not isinstance(plan.mechanism, str):
+            why = "That of the independent noise with the same error on prefix sums, which is what "
+            why += "SGD with a constant learning rate adds up. It is what decides utility."
+        facts.append(("Noise-to-batch ratio", rounded(plan.noise_to_batch_ratio), why))
     return facts
 
 

@@ -14,10 +14,13 @@ from typing import Any, Final
 
 import streamlit as st
 
+from mechanisms.design_views import Purpose
+from mechanisms.designs import Design
 from mechanisms.plan import Plan
-from mechanisms.planning.fields import PlanError, validated
+from mechanisms.planning.fields import INDEPENDENT, PlanError, validated
 from ui.drafts import EXAMPLE, Draft, from_link, to_link
 from ui.entries import EntryError, parse_number
+from ui.purposes import PURPOSES, wanted
 from ui.words import LABELS, in_words
 
 __all__ = [
@@ -26,6 +29,7 @@ __all__ = [
     "active_fields",
     "bind",
     "current",
+    "is_correlated",
     "question",
     "session",
     "spoken",
@@ -45,6 +49,13 @@ _NUMBERS: Final = (
     "clip_norm",
     "max_batch_size",
 )
+# What one sampler alone has.
+_OWNED: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "min_separation": ("min_separation", "max_participations"),
+        "cyclic_poisson": ("groups",),
+    }
+)
 _TEXTS: Final = ("sampler", "neighboring_relation", "unit", "release")
 
 
@@ -55,16 +66,23 @@ class Question:
     Attributes
     ----------
     plan : Plan or None
-        The plan, incomplete where something is to be solved for; None where the draft has faults.
+        The plan, incomplete where something is to be solved for, and without its mechanism, which
+        takes time to design; None where the draft has faults.
     epsilon : float or None
         The target, where something is to be solved for.
     faults : mapping of str to str
         For each field that does not hold, one sentence that says why.
+    design : Design or None
+        The mechanism that the plan has, to be designed; None for independent noise.
+    purpose : Purpose
+        What it is designed for.
     """
 
     plan: Plan | None
     epsilon: float | None = None
     faults: Mapping[str, str] = field(default_factory=dict)
+    design: Design | None = None
+    purpose: Purpose = Purpose()  # noqa: RUF009 (immutable)
 
 
 def active_fields(draft: Draft) -> tuple[str, ...]:
@@ -83,8 +101,15 @@ def active_fields(draft: Draft) -> tuple[str, ...]:
             "length": {"epochs", "steps"},
             "batch_size": {"batch_size", "sampling_probability"},
         }[draft.solve]
-    names = (*_NUMBERS, *_TEXTS, "epsilon")
+    names = (*_NUMBERS, *_OWNED.get(draft.sampler, ()), *_TEXTS, "epsilon")
+    if is_correlated(draft):
+        names += ("mechanism", *PURPOSES)
     return tuple(name for name in names if name not in skipped)
+
+
+def is_correlated(draft: Draft) -> bool:
+    """Whether a draft names a mechanism, be it one that there is or not."""
+    return draft.mechanism.strip() not in ("", INDEPENDENT)
 
 
 # What a field that may not be left out is for: the rest have defaults, or follow from others.
@@ -98,6 +123,8 @@ _NEEDED: Final[Mapping[str, str]] = MappingProxyType(
         "noise_multiplier": "the noise's standard deviation over the clipping norm, such as 1.1",
         "epsilon": "the cost that may not be exceeded, such as 3",
         "delta": "a probability well below one in the number of examples, such as 1e-6",
+        "min_separation": "how many steps after one an example may come back, such as 342",
+        "groups": "how many groups of examples take turns, such as 4",
     }
 )
 
@@ -106,7 +133,12 @@ def question(draft: Draft) -> Question:
     """Read a draft into a Plan, or say of every entry that cannot be read what is wrong."""
     faults: dict[str, str] = {}
     given: dict[str, Any] = {}
+    mechanism = wanted(draft) if is_correlated(draft) else None
+    if mechanism is not None:
+        faults |= mechanism.faults
     for name in active_fields(draft):
+        if name == "mechanism" or name in PURPOSES:
+            continue
         text = getattr(draft, name).strip()
         if not text:
             optional = name == "dataset_size" and _needs_no_size(draft)
@@ -129,6 +161,11 @@ def question(draft: Draft) -> Question:
         faults["epsilon"] = f"Target ε must be a number above 0, not {epsilon}."
     if draft.solve == "batch_size" and draft.sampler == "full_batch":
         faults["solve"] = "Full batches leave no batch size to solve for: solve for another one."
+    if mechanism is not None and draft.solve in ("length", "batch_size"):
+        faults["solve"] = (
+            "Correlated noise is designed for one length and one order of the batches: solve for "
+            "the cost or the noise, or use independent noise."
+        )
     if faults:
         return Question(None, None, faults)
     try:
@@ -136,7 +173,10 @@ def question(draft: Draft) -> Question:
     except PlanError as error:
         name = error.field if error.field in LABELS else "solve"
         return Question(None, None, {name: spoken(error)})
-    return Question(plan, None if epsilon is None else float(epsilon))
+    target = None if epsilon is None else float(epsilon)
+    if mechanism is None or mechanism.purpose is None:
+        return Question(plan, target)
+    return Question(plan, target, {}, mechanism.design, mechanism.purpose)
 
 
 def spoken(error: PlanError) -> str:
@@ -165,6 +205,7 @@ class Session:
     complaints: tuple[str, ...] = ()
     address: Mapping[str, str] | None = None  # the link that was last written to the address bar
     keys: dict[tuple[str, str], str] = field(default_factory=dict)  # of the widgets; see `bind`
+    page: str | None = None  # the page that was shown last
 
     def change(self, **changes: str) -> None:
         """Change some of the draft's text."""
@@ -183,12 +224,16 @@ class Session:
         if self.pinned is not None:
             self.draft, self.pinned = self.pinned, self.draft
 
-    def follow(self, parameters: Mapping[str, str]) -> None:
+    def follow(self, parameters: Mapping[str, str], page: str = "") -> None:
         """Take over the address bar's link, if it is news.
 
         It is news in a new tab, and after the browser's back button. It is not where the draft was
-        changed since the link was written: then the browser only has not heard of it yet.
+        changed since the link was written: then the browser only has not heard of it yet. Nor is it
+        where another page was chosen, whose address starts without a link.
         """
+        turned, self.page = self.page not in (None, page), page
+        if turned and not parameters:
+            return
         changed = self.address is not None and self.link() != (self.address or to_link(EXAMPLE))
         if changed:
             self.complaints = ()
@@ -200,10 +245,10 @@ class Session:
         return to_link(self.draft, self.pinned)
 
 
-def session() -> Session:
-    """Return this tab's session, brought up to date with the address bar."""
+def session(page: str = "") -> Session:
+    """Return this tab's session, brought up to date with the address bar of a page."""
     mine: Session = st.session_state.setdefault("planner", Session())
-    mine.follow(st.query_params.to_dict())
+    mine.follow(st.query_params.to_dict(), page)
     link = mine.link()
     bare = not st.query_params and link == to_link(EXAMPLE)
     if not bare and st.query_params.to_dict() != link:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-__all__ = ["ASSUMED", "HELP", "LABELS", "SAID", "SOLVE_FOR", "in_words"]
+__all__ = ["ASSUMED", "COMPARED", "HELP", "LABELS", "SAID", "SOLVE_FOR", "in_words"]
 
 # What the fields are called on the page.
 LABELS: Final[Mapping[str, str]] = MappingProxyType(
@@ -27,6 +27,19 @@ LABELS: Final[Mapping[str, str]] = MappingProxyType(
         "clip_norm": "Clipping norm",
         "release": "What is released",
         "max_batch_size": "Cap on the batch",
+        "min_separation": "Minimum separation",
+        "max_participations": "Most participations",
+        "groups": "Groups",
+        "mechanism": "Correlated noise",
+        "objective": "Error that counts",
+        "schedule": "Learning rate",
+        "momentum": "Momentum",
+        "weight_decay": "Weight decay",
+        "final": "Final learning rate",
+        "cooldown": "Length of the cooldown",
+        "compare_at": "Compare at ε",
+        "memory": "Most model copies",
+        "parameters": "Model parameters",
     }
 )
 
@@ -60,7 +73,11 @@ HELP: Final[Mapping[str, str]] = MappingProxyType(
         "**Full batch**: every example in every step. **Fixed size**: every step draws as many "
         "examples, afresh from all of them. **Balls in bins**: in every epoch each example falls "
         "into one of the batches, by chance. **Shuffled afresh**: a new order in every epoch, cut "
-        "into batches; what is proved to be lost at least is shown as well.",
+        "into batches; what is proved to be lost at least is shown as well. **Minimum "
+        "separation**: any batches, as long as no example comes back before so many steps, as "
+        "servers of federated learning see to it. **Groups in turn**: the examples are split into "
+        "groups that take turns, and each example of a group is drawn by the toss of a coin. "
+        "**Balls in bins, drawn once**: an example's batch stays its own in every epoch.",
         "neighboring_relation": "Which two data sets the guarantee makes hard to tell apart: with "
         "and without one example, or with one example zeroed out or replaced by another.",
         "unit": "What one row of the data set is: an example, a document, a user. It is what the "
@@ -73,6 +90,29 @@ HELP: Final[Mapping[str, str]] = MappingProxyType(
         "max_batch_size": "For Poisson sampling only: a larger batch is cut to this many of its "
         "examples, chosen at random. That costs, unless the cap is well above the mean; processing "
         "a batch in several passes needs no cap.",
+        "min_separation": "The least distance between two steps that use the same example: 1 where "
+        "they may follow each other, 342 where an example waits for 341 steps in between.",
+        "max_participations": "The most steps that use the same example. Left empty: as many as "
+        "the separation leaves room for.",
+        "groups": "How many groups of examples take turns. More of them leave more room for "
+        "correlation, and amplify less.",
+        "objective": "The error on what the run estimates, as the noise makes it: its root mean "
+        "square over all steps, or that of the worst step.",
+        "schedule": "How the learning rate changes. With a constant one, and neither momentum nor "
+        "weight decay, a run estimates prefix sums: every step counts the same from then on.",
+        "momentum": "Within [0, 1): the share of its last update that the optimizer repeats.",
+        "weight_decay": "Within [0, 1): the share of the model that every step forgets, which is "
+        "the learning rate times the coefficient of the penalty.",
+        "final": "What the learning rate ends at, as a share of what it starts with. Left empty: "
+        "0.01.",
+        "cooldown": "The share of the steps, at the end, in which the learning rate falls. Left "
+        "empty: 0.2.",
+        "compare_at": "The cost at which all mechanisms are compared. Left empty: what the plan "
+        "costs, rounded up.",
+        "memory": "How many arrays of the model's size the noise may keep from one step to the "
+        "next. Left empty: any number.",
+        "parameters": "How many numbers the model trains, such as 1e8: what a copy of it takes, in "
+        "single precision, is worked out from it.",
     }
 )
 
@@ -84,6 +124,9 @@ SAID: Final[Mapping[str, str]] = MappingProxyType(
         "without_replacement": "Fixed size, without replacement",
         "balls_in_bins": "Balls in bins (random allocation)",
         "shuffled": "Shuffled afresh in every epoch",
+        "min_separation": "Minimum separation (federated)",
+        "cyclic_poisson": "Poisson sampling from groups in turn",
+        "balls_in_bins_once": "Balls in bins, drawn once",
         "add_or_remove_one": "Add or remove one",
         "replace_special": "Zero out one",
         "replace_one": "Replace one by another",
@@ -94,6 +137,11 @@ SAID: Final[Mapping[str, str]] = MappingProxyType(
         "sampling_probability": "probability",
         "epochs": "epochs",
         "steps": "steps",
+        "mean": "Mean over the steps",
+        "max": "Worst step",
+        "cosine": "Cosine",
+        "linear": "Linear decay",
+        "cooldown": "Constant, then a cooldown",
     }
 )
 ASSUMED: Final[Mapping[str, str]] = MappingProxyType(
@@ -101,7 +149,16 @@ ASSUMED: Final[Mapping[str, str]] = MappingProxyType(
         "sampler": "Not stated (Poisson assumed)",
         "neighboring_relation": "Not stated (add or remove one)",
         "release": "Not stated (the final model)",
+        "objective": "Mean over the steps",
+        "schedule": "Constant",
     }
+)
+
+COMPARED: Final = (
+    "Under Poisson sampling every step draws from all examples: one of them may be in two steps in "
+    "a row, and correlated noise has nothing to build on. Compared instead are groups of examples "
+    "that take turns, with Poisson sampling from the group whose turn it is: more groups leave "
+    "room for more correlation, and amplify less."
 )
 
 

@@ -1,9 +1,8 @@
 """The page *Plan*: what a run costs, or what it takes to cost no more."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from math import inf
-from urllib.parse import urlencode
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -16,17 +15,16 @@ from mechanisms.exploration import (
     frontier_grid,
     milestones,
     noise_saved_by_doubling,
-    written,
 )
-from ui.answers import CURVES, Answer, answer, cost, price_like, worked_out
-from ui.charts import Chart, Curve, Scenario, camera, frontier_charts, training_chart
+from ui.answers import ANSWERS, CURVES, answer, cost, price_like, worked_out
+from ui.charts import Curve, Scenario, frontier_charts, training_chart
 from ui.comparison import show_comparison
-from ui.downloads import download_csv, frontier_csv, show_downloads, training_csv
-from ui.drafts import CHOICES
-from ui.entries import escaped, rounded_up
+from ui.downloads import download_csv, frontier_csv, show_downloads, show_share, training_csv
+from ui.entries import escaped, grouped, rounded_up
 from ui.headline import show_headline
-from ui.state import Question, current, question
-from ui.words import SAID
+from ui.mending import mend, show_faults
+from ui.sections import draw, section
+from ui.state import current, question
 
 __all__ = ["show"]
 
@@ -43,7 +41,7 @@ def show() -> None:
     answered = answer(asked)
     found = None if answered is None else answered.outlook
     if found is None:
-        _no_answer(asked, answered)
+        show_faults(asked, answered, "No answer yet")
         return
     pinned = _pinned()
     show_headline(found, mine.draft.solve, asked.epsilon)
@@ -55,31 +53,17 @@ def show() -> None:
     _frontier(found, pinned)
 
 
-def _no_answer(asked: Question, answered: Answer | None) -> None:
-    st.title("No answer yet", anchor=False)
-    draft = current().draft
-    for name, sentence in asked.faults.items():
-        st.error(escaped(sentence))
-        mends = [
-            option
-            for option in filter(None, CHOICES.get(name, ()))
-            if option in SAID and not question(draft.with_(**{name: option})).faults
-        ]
-        with st.container(horizontal=True):
-            for option in mends:
-                st.button(
-                    f"Choose “{SAID[option]}”",
-                    key=f"mend.{name}.{option}",
-                    on_click=_mend,
-                    args=(name, option),
-                )
-    if answered is not None and answered.refusal is not None:
-        st.error(escaped(answered.refusal))
-
-
 def _pinned() -> Outlook | None:
     draft = current().pinned
-    answered = None if draft is None else answer(question(draft))
+    if draft is None:
+        return None
+    place = st.empty()
+    answered = worked_out(
+        ANSWERS,
+        partial(answer, question(draft)),
+        lambda: place.caption("Pricing the pinned plan …"),
+    )
+    place.empty()
     return None if answered is None else answered.outlook
 
 
@@ -93,13 +77,9 @@ def _concerns(found: Outlook) -> None:
                     st.button(
                         label,
                         key=f"mend.{concern.field}.{value}",
-                        on_click=_mend,
+                        on_click=mend,
                         args=(concern.field, value),
                     )
-
-
-def _mend(field: str, value: str | float) -> None:
-    current().change(**{field: written(value) if isinstance(value, float) else value})
 
 
 def _actions(found: Outlook) -> None:
@@ -111,32 +91,35 @@ def _actions(found: Outlook) -> None:
             st.button("Pin this instead", icon=":material/keep:", on_click=mine.pin)
             st.button("Swap the two", icon=":material/swap_horiz:", on_click=mine.swap)
             st.button("Unpin", icon=":material/keep_off:", on_click=mine.unpin)
-        with st.popover("Share", icon=":material/link:"):
-            st.markdown(
-                "This link restores everything on this page, the pinned plan included. For a "
-                "planner that runs elsewhere, change what stands before the question mark."
-            )
-            st.code(_address(mine.link()), language=None, wrap_lines=True)
+        show_share()
         with st.popover("Download", icon=":material/download:"):
             show_downloads(found.plan)
-
-
-def _address(link: Mapping[str, str]) -> str:
-    here = (st.context.url or "").rstrip("/")
-    return f"{here}/?{urlencode(link, safe=',')}"
 
 
 # -- charts ----------------------------------------------------------------------------------------
 
 
 def _training(found: Outlook, pinned: Outlook | None) -> None:
-    status = _section("ε over the course of training")
+    if not isinstance(found.plan.mechanism, str):
+        _one_release(found)
+        return
+    status = section("ε over the course of training")
     curves = [Curve(MINE, _costs(found, status))]
-    if pinned is not None:
+    if pinned is not None and isinstance(pinned.plan.mechanism, str):
         curves.append(Curve(PINNED, _costs(pinned, status)))
     chart = training_chart(curves)
-    _draw(chart)
+    draw(chart)
     download_csv(status, partial(training_csv, curves), chart.name)
+
+
+def _one_release(found: Outlook) -> None:
+    st.subheader("ε over the course of training", anchor=False)
+    st.markdown(
+        "With correlated noise the whole run counts as one release: "
+        f"ε ≤ {rounded_up(found.upper)} holds for all {grouped(found.plan.steps or 0)} steps "
+        "together, however many of their updates are seen. A run that stops early costs at most "
+        "the same, so there is no curve to show."
+    )
 
 
 def _costs(found: Outlook, status: DeltaGenerator) -> Sequence[Cost]:
@@ -157,7 +140,7 @@ def _frontier(found: Outlook, pinned: Outlook | None) -> None:
     grid = frontier_grid(found.plan)
     if not grid or found.upper in (0.0, inf):
         return
-    status = _section(f"Other runs that cost ε ≤ {rounded_up(found.upper)}")
+    status = section(f"Other runs that cost ε ≤ {rounded_up(found.upper)}")
     plan, frontier = found.plan.to_json(), dict[float, list[FrontierPoint]]()
 
     def report() -> None:
@@ -177,7 +160,7 @@ def _frontier(found: Outlook, pinned: Outlook | None) -> None:
     charts = frontier_charts(frontier, found.upper, Scenario(MINE, found.plan), other)
     for column, chart in zip(st.columns(2, gap="medium"), charts, strict=True):
         with column:
-            _draw(chart)
+            draw(chart)
     download_csv(status, partial(frontier_csv, frontier), "frontier")
 
 
@@ -186,16 +169,3 @@ def _advice(saved: float) -> str:
         "What decides utility is the noise-to-batch ratio, the noise left in the average gradient. "
         f"Doubling the batch at the same epochs and ε would cut it by about {saved:.0%}."
     )
-
-
-def _section(title: str) -> DeltaGenerator:
-    """Write a heading, and return a place beside it."""
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.subheader(title, anchor=False)
-        return st.empty()
-
-
-def _draw(chart: Chart) -> None:
-    st.plotly_chart(chart.figure, config=camera(chart), alt=chart.words, key=chart.name)
-    with st.expander("The chart in words", type="compact"):
-        st.markdown(escaped(chart.words))
