@@ -26,8 +26,9 @@ from mechanisms.amplification import (
     sampled_delta,
     sampled_epsilon,
 )
+from mechanisms.amplification.balls_in_bins import _Problem
 from mechanisms.amplification.confidence import upper_confidence_bound
-from mechanisms.amplification.modes import mode_gram
+from mechanisms.amplification.modes import _of_matrix, mode_gram
 from mechanisms.amplification.monte_carlo import _Sampler
 from mechanisms.amplification.ratio_laws import lognormal
 from mechanisms.amplification.tilted_samples import draws, gain
@@ -154,6 +155,9 @@ def test_gram_of_modes_is_that_of_the_matrix(
     found = mode_gram(strategy, BallsInBins(bins, epochs))
     np.testing.assert_allclose(found.upper, modes @ modes.T, rtol=1e-10, atol=1e-300)
     assert np.all(found.upper >= modes @ modes.T)
+    of_matrix = _of_matrix(strategy.matrix(), BallsInBins(bins, epochs))
+    np.testing.assert_allclose(of_matrix.upper, found.upper, rtol=1e-10, atol=1e-300)
+    assert (of_matrix.lower is None) == bool(np.any(strategy.matrix() < 0.0))
     assert (found.lower is None) == any(c < 0.0 for c in coefficients[: steps - 1])
     if found.lower is not None:
         assert np.all(found.lower <= modes @ modes.T)
@@ -266,6 +270,18 @@ def test_bounds_enclose_direct_samples_of_the_full_mixture(order: tuple, seed: i
     assert abs(drawn.estimate - mean) < 12.0 * error
     assert mean - 5.0 * error <= drawn.upper <= 1.5 * mean
     assert loss.delta(0.8) < 0.9 * privacy_loss(GaussianDpEvent(1.1)).delta(0.8)
+
+
+def test_one_tree_is_above_all_classes_of_a_shape() -> None:
+    strategy, participation = BandedToeplitz.square_root(21, 21), BallsInBins(21)
+    problem = _Problem.of(strategy, participation, 1.0, NeighboringRelation.ADD_OR_REMOVE_ONE)
+    gram = problem.gram.upper
+    for arrangement in arrangements(21):
+        groups = list(arrangement.groups(21))
+        trees = problem._trees(arrangement, 100)
+        assert math.fsum(weight for weight, _ in trees) == pytest.approx(1.0)
+        for group, (_, tree) in zip(groups, trees, strict=True):
+            assert all(tree.mean >= gram[np.ix_(c, c)].mean() for c in group)
 
 
 def test_signs_are_priced_by_their_sizes(seed: int) -> None:
