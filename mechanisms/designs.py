@@ -6,9 +6,10 @@ A design names a kind and, after a colon, its size. Made for a run, it becomes a
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from accountant.parameters import short, whole_count
+from mechanisms.optimization import Objective, checked_objective
 from mechanisms.participation import (
     BallsInBins,
     CyclicPoisson,
@@ -17,8 +18,10 @@ from mechanisms.participation import (
 )
 from mechanisms.strategies import (
     BLT,
+    Banded,
     BandedToeplitz,
     BinaryTree,
+    Dense,
     Identity,
     InverseBandedToeplitz,
     PrefixTree,
@@ -29,8 +32,6 @@ from mechanisms.workload_words import parse_workload
 from mechanisms.workloads import Workload, prefix_sum
 
 __all__ = ["DESIGNS", "Design", "Objective", "Run", "parse", "parse_workload", "suitable"]
-
-Objective = Literal["mean", "max"]
 
 _PREFIX_SUMS: Final = ((1.0, 1.0),)
 
@@ -72,8 +73,7 @@ class Run:
             raise ValueError(
                 f"workload must be one of mechanisms.workloads, got {short(self.workload)}"
             )
-        if self.objective not in ("mean", "max"):
-            raise ValueError(f"objective must be 'mean' or 'max', got {short(self.objective)}")
+        checked_objective(self.objective)
         if self.workload is not None and self.workload.steps != self.steps:
             raise ValueError(
                 f"the workload has {self.workload.steps} steps and the run {self.steps}: make both "
@@ -112,8 +112,6 @@ def _toeplitz(run: Run, size: int) -> Strategy:
 
 
 def _banded(run: Run, size: int) -> Strategy:
-    from mechanisms.strategies.banded import Banded
-
     return Banded.optimize(
         steps=run.steps,
         bands=size,
@@ -134,8 +132,6 @@ def _blt(run: Run, size: int) -> Strategy:
 
 
 def _dense(run: Run, size: int) -> Strategy:
-    from mechanisms.strategies.dense import Dense
-
     return Dense.optimize(
         steps=run.steps,
         participation=run.participation,

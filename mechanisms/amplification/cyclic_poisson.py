@@ -20,11 +20,11 @@ from accountant.calibration import calibrate
 from accountant.events import CyclicPoissonSampledDpEvent
 from accountant.parameters import noise, short, whole_count
 from mechanisms.amplification.modes import first_column
+from mechanisms.optimization import Objective
 from mechanisms.participation import CyclicPoisson
 from mechanisms.sensitivity import UnsupportedParticipationError
 from mechanisms.strategies.base import Strategy
 from mechanisms.strategies.toeplitz import BandedToeplitz
-from mechanisms.strategies.toeplitz_optimization import Objective
 from mechanisms.workloads import Workload
 
 __all__ = ["BandChoice", "BandTable", "cyclic_poisson_event", "optimal_bands"]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from accountant.parameters import short, whole_count
 from mechanisms import workloads
+from mechanisms.optimization import Objective, checked_objective
 from mechanisms.participation import Participation
 from mechanisms.sensitivity import Sensitivity, of_toeplitz
 from mechanisms.strategies.base import ONE_PARTICIPATION, Array
@@ -18,7 +19,6 @@ from mechanisms.strategies.toeplitz import (
     root_poles,
 )
 from mechanisms.strategies.toeplitz_errors import Column, leading
-from mechanisms.strategies.toeplitz_optimization import Objective, check_objective
 from mechanisms.workloads import LARGEST_VECTOR, Workload
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def best_square_root(
     -----
     Each number of bands takes O(steps * bands) operations for BISR: a second for 1e5 and 8,192.
     """
-    check_objective(objective)
+    checked_objective(objective)
     count = whole_count(steps, "steps", 1)
     workload = workloads.momentum(count, momentum, weight_decay)
 

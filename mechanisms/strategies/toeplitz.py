@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accountant.parameters import short, whole_count
+from mechanisms.optimization import Objective, checked_objective
 from mechanisms.participation import CyclicPoisson, Participation
 from mechanisms.sensitivity import Sensitivity, of_toeplitz
 from mechanisms.strategies.base import (
@@ -20,11 +21,7 @@ from mechanisms.strategies.base import (
 )
 from mechanisms.strategies.power_series import divide, of_poles
 from mechanisms.strategies.toeplitz_errors import Column, column_of, is_toeplitz
-from mechanisms.strategies.toeplitz_optimization import (
-    Objective,
-    check_objective,
-    optimal_coefficients,
-)
+from mechanisms.strategies.toeplitz_optimization import optimal_coefficients
 from mechanisms.workloads import LARGEST_VECTOR, Workload, refuse_large_matrix
 
 if TYPE_CHECKING:
@@ -176,7 +173,7 @@ class BandedToeplitz(ToeplitzStrategy):
         UnsupportedParticipationError
             If nothing is proved about so many bands for this participation.
         """
-        check_objective(objective)
+        checked_objective(objective)
         count = whole_count(steps, "steps", 1)
         width = checked_bands(bands, count)
         # refuses what has no theorem, before any work

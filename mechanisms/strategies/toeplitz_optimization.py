@@ -8,7 +8,7 @@ workload, ten to twenty steps of L-BFGS are enough.
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,15 +16,14 @@ from scipy.fft import irfft, next_fast_len, rfft
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
-from accountant.parameters import short
+from mechanisms.optimization import Objective
 from mechanisms.strategies.power_series import correlate, divide, square_root
 from mechanisms.strategies.toeplitz_errors import column_of, is_toeplitz, leading
 from mechanisms.workloads import Workload
 
-__all__ = ["Objective", "check_objective", "optimal_coefficients", "starting_coefficients"]
+__all__ = ["optimal_coefficients", "starting_coefficients"]
 
 Array = npt.NDArray[np.float64]
-Objective: TypeAlias = Literal["mean", "max"]
 # From coefficients to a value and its gradient.
 Function: TypeAlias = Callable[[Array], tuple[float, Array]]
 
@@ -38,12 +37,6 @@ _LONGEST: Final = 2**22
 # A workload's own root is a start only where it stays small.
 _LARGEST_START: Final = 10.0
 _FORBIDDEN: Final = 1e3
-
-
-def check_objective(objective: object) -> None:
-    """Refuse what is neither "mean" nor "max"."""
-    if objective not in ("mean", "max"):
-        raise ValueError(f'objective must be "mean" or "max", got {short(objective)}')
 
 
 def optimal_coefficients(
@@ -136,8 +129,9 @@ def _loss(error: Function, sensitivity: Function) -> Function:
 
 def _minimized(error: Function, sensitivity: Function, start: Array) -> Array:
     """Minimize the product over all coefficients."""
-    best: Array = minimize(_loss(error, sensitivity), start, **_quasi_newton(1e-14)).x
-    return best / best[0]
+    best = minimize(_loss(error, sensitivity), start, **_quasi_newton(1e-14)).x
+    scaled: Array = best / best[0]
+    return scaled
 
 
 def _minimized_decreasing(error: Function, sensitivity: Function, start: Array) -> Array:
@@ -161,7 +155,8 @@ def _minimized_decreasing(error: Function, sensitivity: Function, start: Array) 
     bounds = [(0.0, None)] * len(falls)
     best = coefficients(minimize(loss_of_falls, falls, bounds=bounds, **_quasi_newton(1e-11)).x)
     # division by one number keeps the order
-    return best / best[0]
+    scaled: Array = best / best[0]
+    return scaled
 
 
 def _quasi_newton(tolerance: float) -> dict[str, Any]:

@@ -123,7 +123,7 @@ def test_what_does_not_fit_a_run_is_refused(name, run, says):
     [
         ({"steps": 0}, "steps must be a whole number >= 1"),
         ({"steps": 10.0}, "steps must be a whole number"),
-        ({"steps": 10, "objective": "median"}, "objective must be 'mean' or 'max'"),
+        ({"steps": 10, "objective": "median"}, 'objective must be "mean" or "max"'),
         ({"steps": 10, "participation": "single"}, "participation must be one of"),
         ({"steps": 10, "workload": "prefix"}, "workload must be one of"),
         ({"steps": 10, "workload": prefix_sum(11)}, "the workload has 11 steps and the run 10"),
