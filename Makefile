@@ -15,7 +15,7 @@ HASH := $(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 PIP := $(PY) -m pip --disable-pip-version-check --no-input
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 # Compiles what numba compiles, so that nobody waits for it later; quick where that is done.
-WARM := $(PY) -m accountant.warm
+WARM := $(PY) -m mechanisms.warm
 
 .PHONY: help run test soak bench lint types pytest format clean
 

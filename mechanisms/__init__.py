@@ -2,8 +2,8 @@
 
 - `Plan`: one run, described, validated and immutable; it knows its epsilon and solves for what is
   left out. `PlanError`: why a description of a run does not hold, in one sentence.
-- `Identity`, `BinaryTree`, `SquareRoot`, `BandedToeplitz`, `BandedInverse`, `BLT`, `Banded`,
-  `Dense`: how noise is correlated over the steps; `Strategy`: what they share.
+- `Identity`, `BinaryTree`, `PrefixTree`, `SquareRoot`, `BandedToeplitz`, `InverseBandedToeplitz`,
+  `BLT`, `Banded`, `Dense`: how noise is correlated over the steps; `Strategy`: what they share.
 - `prefix_sum`, `momentum`, `learning_rates`: what a run estimates.
 - `SingleParticipation`, `MinSeparation`, `FixedEpochOrder`, `CyclicPoisson`, `BallsInBins`: how
   often one example takes part; `federated` finds it from a population and its rounds.
@@ -25,23 +25,44 @@ if TYPE_CHECKING:
         SingleParticipation,
         federated,
     )
-    from mechanisms.strategies import Identity, Strategy
+    from mechanisms.recommendation import recommend
+    from mechanisms.strategies import (
+        BLT,
+        Banded,
+        BandedToeplitz,
+        BinaryTree,
+        Dense,
+        Identity,
+        InverseBandedToeplitz,
+        PrefixTree,
+        SquareRoot,
+        Strategy,
+    )
     from mechanisms.workloads import learning_rates, momentum, prefix_sum
 
 __all__ = [
+    "BLT",
     "BallsInBins",
+    "Banded",
+    "BandedToeplitz",
+    "BinaryTree",
     "CyclicPoisson",
+    "Dense",
     "FixedEpochOrder",
     "Identity",
+    "InverseBandedToeplitz",
     "MinSeparation",
     "Plan",
     "PlanError",
+    "PrefixTree",
     "SingleParticipation",
+    "SquareRoot",
     "Strategy",
     "federated",
     "learning_rates",
     "momentum",
     "prefix_sum",
+    "recommend",
 ]
 
 # Imported when they are asked for: planning a run needs neither matrices nor a compiler.
@@ -54,7 +75,19 @@ _HOMES = {
         "SingleParticipation",
         "federated",
     ),
-    "mechanisms.strategies": ("Identity", "Strategy"),
+    "mechanisms.recommendation": ("recommend",),
+    "mechanisms.strategies": (
+        "BLT",
+        "Banded",
+        "BandedToeplitz",
+        "BinaryTree",
+        "Dense",
+        "Identity",
+        "InverseBandedToeplitz",
+        "PrefixTree",
+        "SquareRoot",
+        "Strategy",
+    ),
     "mechanisms.workloads": ("learning_rates", "momentum", "prefix_sum"),
 }
 
