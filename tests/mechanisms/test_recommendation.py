@@ -283,6 +283,17 @@ def test_all_samplers_with_patterns_have_choices(changes):
         assert found.gap(choice) >= 0
 
 
+def test_balls_in_bins_that_are_drawn_once():
+    plan = Plan(
+        dataset_size=400, batch_size=100, epochs=2, sampler="balls_in_bins_once", delta=1e-5
+    )
+    found = recommend(plan, epsilon=4.0, designs=designs("identity", "blt:2"))
+    assert set(by_name(found)) == {"identity", "blt:2"}
+    assert all(choice.plan.epsilon <= 4.0 for choice in found.choices)
+    assert found.best.error < 0.9 * found.independent.error
+    assert found.gap(found.best) is None
+
+
 def test_an_executor_gives_the_same_answer():
     here = recommend(FEDERATED, epsilon=4.0, designs=designs(*NAMES), quick=True)
     with ThreadPoolExecutor(2) as executor:
