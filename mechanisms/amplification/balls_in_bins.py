@@ -250,9 +250,12 @@ class _Problem:
             for other in neighbours(one, len(matrix)):
                 if other not in epsilons:
                     epsilons[other] = self._rough(other, delta, SEARCH)
-        few = sorted(epsilons, key=epsilons.__getitem__)[:6]
+        few = sorted(epsilons, key=epsilons.__getitem__)[:8]
         closer = {one: self._rough(one, delta, CLOSER) for one in few}
-        best = min(few, key=closer.__getitem__)
+        for other in neighbours(min(few, key=closer.__getitem__), len(matrix)):
+            if other not in closer:
+                closer[other] = self._rough(other, delta, CLOSER)
+        best = min(closer, key=closer.__getitem__)
         return best if closer[best] < float(privacy_loss(self.plain).epsilon(delta)) else None
 
     def loss(self, arrangement: Arrangement | None, effort: tuple[int, int] = FINAL) -> PrivacyLoss:
