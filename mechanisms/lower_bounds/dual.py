@@ -161,7 +161,8 @@ def _inverse_root(rows: Array) -> tuple[Array, float]:
         values = np.sqrt(squares)
     else:
         # Singular values of M itself: those of the square have lost their digits.
-        vectors, values, _ = np.linalg.svd(np.linalg.qr(rows.T, mode="r").T)
+        triangle: Array = np.asarray(np.linalg.qr(rows.T, mode="r"))
+        vectors, values, _ = np.linalg.svd(triangle.T)
         values = np.maximum(values, _SMALLEST * values[0])
     found: Array = (vectors / values) @ vectors.T
     return found, float(values.sum())
