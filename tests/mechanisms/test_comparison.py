@@ -4,6 +4,7 @@ import itertools
 import math
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -153,6 +154,19 @@ def test_a_quick_bound_is_for_prefix_sums():
     compared = compare(RUNS[2], designs("identity"), quick=True)
     assert compared.bound is None
     assert compared.gap(compared.rows[0]) is None
+
+
+@pytest.mark.soak
+def test_the_bound_that_is_quoted():
+    """The one block of docs/stackoverflow.md that is shown and not run, for its half a minute."""
+    run = Run(2052, MinSeparation(342, 6))
+    rows = {
+        str(r.design): r for r in compare(run, designs("blt:4", "toeplitz:342"), quick=True).rows
+    }
+    bound = bound_of(run)
+    gaps = [f"{bound.gap(rows[name].rmse):.1f} %" for name in ("toeplitz:342", "blt:4")]
+    text = (Path(__file__).parents[2] / "docs" / "stackoverflow.md").read_text()
+    assert f"'{bound.value:.4f} {gaps[0]} {gaps[1]}'" in text
 
 
 def test_where_no_bound_is_known_no_gap_is_made_up():
