@@ -27,7 +27,7 @@ from mechanisms.strategies.identity import Identity
 from mechanisms.workloads import LARGEST_DENSE, LARGEST_VECTOR, Workload
 
 if TYPE_CHECKING:
-    from mechanisms.noise_filters import NoiseFilter
+    from mechanisms.noise.filters import NoiseFilter
 
 __all__ = ["Banded"]
 
@@ -175,7 +175,7 @@ class Banded(Strategy):
 
     def noise_filter(self) -> "NoiseFilter":
         """Return forward substitution over the bands."""
-        from mechanisms.noise_filters import BandedFilter
+        from mechanisms.noise.filters import BandedFilter
 
         return BandedFilter(self.coefficients)
 

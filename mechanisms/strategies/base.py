@@ -23,7 +23,7 @@ from mechanisms.workloads import Workload, prefix_sum, refuse_large_matrix
 
 if TYPE_CHECKING:
     from mechanisms.noise import NoiseStream
-    from mechanisms.noise_filters import NoiseFilter
+    from mechanisms.noise.filters import NoiseFilter
 
 __all__ = ["Array", "Strategy", "array_from_json", "array_to_json"]
 

@@ -27,7 +27,7 @@ from mechanisms.strategies.blt_optimization import MOST_BUFFERS, optimal_paramet
 from mechanisms.workloads import LARGEST_VECTOR, Workload
 
 if TYPE_CHECKING:
-    from mechanisms.noise_filters import NoiseFilter
+    from mechanisms.noise.filters import NoiseFilter
     from mechanisms.optimization import Objective
 
 __all__ = ["BLT"]
@@ -252,7 +252,7 @@ class BLT(Strategy):
 
     def noise_filter(self) -> "NoiseFilter":
         """Return the filter that subtracts the buffers."""
-        from mechanisms.noise_filters import BufferFilter
+        from mechanisms.noise.filters import BufferFilter
 
         return BufferFilter(self.decay, self.weights)
 

@@ -32,7 +32,7 @@ from mechanisms.strategies.toeplitz import BandedToeplitz
 from mechanisms.workloads import Workload, lower_triangular, refuse_large_matrix
 
 if TYPE_CHECKING:
-    from mechanisms.noise_filters import NoiseFilter
+    from mechanisms.noise.filters import NoiseFilter
 
 __all__ = ["Dense"]
 
@@ -155,7 +155,7 @@ class Dense(Strategy):
 
     def noise_filter(self) -> "NoiseFilter":
         """Return the inverse, whose rows are summed over independent noise drawn again."""
-        from mechanisms.noise_filters import DenseFilter
+        from mechanisms.noise.filters import DenseFilter
 
         return DenseFilter(self._decoder)
 

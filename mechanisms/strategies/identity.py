@@ -12,7 +12,7 @@ from mechanisms.strategies.base import Array, Strategy
 from mechanisms.workloads import Workload
 
 if TYPE_CHECKING:
-    from mechanisms.noise_filters import NoiseFilter
+    from mechanisms.noise.filters import NoiseFilter
 
 __all__ = ["Identity"]
 
@@ -77,7 +77,7 @@ class Identity(Strategy):
 
     def noise_filter(self) -> "NoiseFilter":
         """Return the filter that leaves noise as it is."""
-        from mechanisms.noise_filters import Independent
+        from mechanisms.noise.filters import Independent
 
         return Independent()
 

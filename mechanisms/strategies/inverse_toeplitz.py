@@ -28,7 +28,7 @@ from mechanisms.strategies.toeplitz_errors import Column, column_of
 from mechanisms.workloads import LARGEST_VECTOR, Workload
 
 if TYPE_CHECKING:
-    from mechanisms.noise_filters import NoiseFilter
+    from mechanisms.noise.filters import NoiseFilter
 
 __all__ = ["InverseBandedToeplitz"]
 
@@ -146,7 +146,7 @@ class InverseBandedToeplitz(ToeplitzStrategy):
 
     def noise_filter(self) -> "NoiseFilter":
         """Return the moving average."""
-        from mechanisms.noise_filters import InverseBandedFilter
+        from mechanisms.noise.filters import InverseBandedFilter
 
         return InverseBandedFilter(self.inverse_coefficients)
 

@@ -22,7 +22,7 @@ from mechanisms.strategies.toeplitz_errors import Column, leading
 from mechanisms.workloads import LARGEST_VECTOR, Workload
 
 if TYPE_CHECKING:
-    from mechanisms.noise_filters import NoiseFilter
+    from mechanisms.noise.filters import NoiseFilter
 
 __all__ = ["SquareRoot", "best_square_root"]
 
@@ -93,7 +93,7 @@ class SquareRoot(ToeplitzStrategy):
 
     def noise_filter(self) -> "NoiseFilter":
         """Return forward substitution with C, which remembers every row."""
-        from mechanisms.noise_filters import BandedFilter
+        from mechanisms.noise.filters import BandedFilter
 
         return BandedFilter(self.coefficients)
 

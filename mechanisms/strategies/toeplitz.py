@@ -25,7 +25,7 @@ from mechanisms.strategies.toeplitz_optimization import optimal_coefficients
 from mechanisms.workloads import LARGEST_VECTOR, Workload, refuse_large_matrix
 
 if TYPE_CHECKING:
-    from mechanisms.noise_filters import NoiseFilter
+    from mechanisms.noise.filters import NoiseFilter
 
 __all__ = [
     "LARGEST",
@@ -223,7 +223,7 @@ class BandedToeplitz(ToeplitzStrategy):
 
     def noise_filter(self) -> "NoiseFilter":
         """Return forward substitution with C."""
-        from mechanisms.noise_filters import BandedFilter
+        from mechanisms.noise.filters import BandedFilter
 
         return BandedFilter(self.coefficients)
 

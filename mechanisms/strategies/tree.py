@@ -15,10 +15,11 @@ from accountant.tree_aggregation import (
     level_bound,
     squared_sensitivity,
 )
+from mechanisms.noise.tree_filter import StreamedEstimator, TreeFilter
 from mechanisms.participation import BallsInBins, CyclicPoisson, FixedEpochOrder, Participation
 from mechanisms.sensitivity import ONE_COLUMN, Sensitivity, UnsupportedParticipationError
 from mechanisms.strategies.base import Array, Strategy
-from mechanisms.tree_errors import (
+from mechanisms.strategies.tree_errors import (
     largest_within,
     least_squares_variances,
     recursion_of,
@@ -26,11 +27,10 @@ from mechanisms.tree_errors import (
     total_within,
     variances_within,
 )
-from mechanisms.tree_filter import StreamedEstimator, TreeFilter
 from mechanisms.workloads import LARGEST_VECTOR, Workload, refuse_large_matrix
 
 if TYPE_CHECKING:
-    from mechanisms.noise_filters import NoiseFilter
+    from mechanisms.noise.filters import NoiseFilter
 
 __all__ = ["BinaryTree", "Estimator"]
 

@@ -23,15 +23,15 @@ from scipy.linalg import solve_triangular, toeplitz
 from scipy.stats import chi2, kstest
 
 from mechanisms.noise import NoiseStream
-from mechanisms.noise_filters import (
+from mechanisms.noise.filters import (
     BandedFilter,
     BufferFilter,
     DenseFilter,
     Independent,
     InverseBandedFilter,
 )
-from mechanisms.random_source import CELL, PhiloxSource, SecureSource, as_source
-from mechanisms.tree_filter import TreeFilter
+from mechanisms.noise.random_source import CELL, PhiloxSource, SecureSource, as_source
+from mechanisms.noise.tree_filter import TreeFilter
 from tests.needs import needs
 
 needs_cryptography = needs("cryptography")
@@ -308,7 +308,7 @@ def test_secure_normals_begin_where_the_column_is_in_the_key_stream():
 
 
 def test_quantiles_of_all_magnitudes():
-    from mechanisms.random_source import _normal_quantiles
+    from mechanisms.noise.random_source import _normal_quantiles
 
     half = 2**63
     edge = round(0.075 * 2**64)  # between two of the approximations
@@ -355,7 +355,7 @@ def test_secure_noise_is_fresh():
 
 
 def test_secure_noise_says_what_to_install(monkeypatch):
-    import mechanisms.random_source as module
+    import mechanisms.noise.random_source as module
 
     def missing(name):
         raise ImportError(name)

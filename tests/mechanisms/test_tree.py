@@ -13,6 +13,7 @@ from accountant import events, privacy_loss
 from accountant.parameters import ZERO_OUT
 from accountant.renyi import epsilon_from_renyi, epsilon_of_zcdp
 from mechanisms.noise import NoiseStream
+from mechanisms.noise.tree_filter import TreeFilter
 from mechanisms.participation import (
     BallsInBins,
     CyclicPoisson,
@@ -23,7 +24,6 @@ from mechanisms.participation import (
 from mechanisms.sensitivity import UnsupportedParticipationError
 from mechanisms.strategies import Strategy
 from mechanisms.strategies.tree import BinaryTree
-from mechanisms.tree_filter import TreeFilter
 from mechanisms.workloads import (
     cosine_rate,
     from_matrix,

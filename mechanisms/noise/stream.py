@@ -1,7 +1,7 @@
 """Streams of correlated noise: the rows of C^{-1} Z one after the other.
 
 What a stream keeps between steps is its filter's few model-sized arrays; Z itself is drawn from
-counters, `mechanisms.random_source`.  docs/noise.md says what may be relied on.
+counters, `mechanisms.noise.random_source`.  docs/noise.md says what may be relied on.
 """
 
 import os
@@ -14,10 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from accountant.parameters import whole_count
-from mechanisms.noise_blocks import Blocks
-from mechanisms.noise_filters import NoiseFilter, Values
-from mechanisms.noise_state import NoiseState, read_state, write_state
-from mechanisms.random_source import (
+from mechanisms.noise.blocks import Blocks
+from mechanisms.noise.filters import NoiseFilter, Values
+from mechanisms.noise.random_source import (
     CELL,
     PhiloxSource,
     SecureSource,
@@ -25,6 +24,7 @@ from mechanisms.random_source import (
     sampler_digest,
     source_of,
 )
+from mechanisms.noise.state import NoiseState, read_state, write_state
 
 __all__ = ["NoiseStream"]
 
@@ -39,7 +39,7 @@ class NoiseStream:
     Parameters
     ----------
     noise_filter
-        What correlates the rows, from `mechanisms.noise_filters`.
+        What correlates the rows, from `mechanisms.noise.filters`.
     dimension
         Columns: the parameters of the model, all of its tensors together.
     steps
@@ -48,7 +48,7 @@ class NoiseStream:
         None: a fresh key from the operating system, which is what a release needs.  "secure": the
         same, and normals from AES-256 instead of Philox.  A whole number or a SeedSequence: the
         same noise each time, for tests only, as whoever knows the seed knows the noise.  A
-        Generator: a key drawn from it.  Or a source of `mechanisms.random_source`.
+        Generator: a key drawn from it.  Or a source of `mechanisms.noise.random_source`.
     dtype
         float64, or float32 for half the memory: what is kept and given out is then rounded, to
         the nearest, to 24 bits; normals and sums are float64 all the same.
@@ -69,7 +69,7 @@ class NoiseStream:
 
     Examples
     --------
-    >>> from mechanisms.noise_filters import BufferFilter
+    >>> from mechanisms.noise.filters import BufferFilter
     >>> stream = NoiseStream(BufferFilter(decay=[0.9], weights=[0.5]), 1000, steps=3)
     >>> [row.shape for row in stream]
     [(1000,), (1000,), (1000,)]
@@ -303,7 +303,7 @@ class NoiseStream:
 def _check_filter(value: object) -> None:
     if isinstance(value, type) or not isinstance(value, NoiseFilter):
         raise ValueError(
-            "noise_filter must be a filter, such as those of mechanisms.noise_filters, "
+            "noise_filter must be a filter, such as those of mechanisms.noise.filters, "
             f"got a {type(value).__name__}"
         )
 

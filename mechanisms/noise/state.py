@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
-from mechanisms.noise_filters import NoiseFilter
+from mechanisms.noise.filters import NoiseFilter
 
 __all__ = ["NoiseState", "read_state", "write_state"]
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mechanisms.noise_filters import NoiseFilter, Values
-from mechanisms.random_source import CELL, NormalSource
+from mechanisms.noise.filters import NoiseFilter, Values
+from mechanisms.noise.random_source import CELL, NormalSource
 
 __all__ = ["Blocks"]
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from mechanisms.tree_filter import TreeFilter
+from mechanisms.noise.tree_filter import TreeFilter
 from mechanisms.workloads import ScheduledWorkload, Workload
 
 __all__ = [

@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from mechanisms import noise_kernels as kernels
+from mechanisms.noise import kernels
 
 __all__ = [
     "BandedFilter",

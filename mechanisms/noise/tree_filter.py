@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from accountant.parameters import short, whole_count
-from mechanisms.noise_filters import Draw, Floats, Values, digest_of
+from mechanisms.noise.filters import Draw, Floats, Values, digest_of
 
 __all__ = ["MOST_STEPS", "MOST_TREES", "StreamedEstimator", "TreeFilter"]
 
@@ -26,7 +26,7 @@ MOST_TREES = 1_000_000
 
 @dataclass(frozen=True)
 class TreeFilter:
-    """The noise of one tree after another, as a filter of `mechanisms.noise_filters`.
+    """The noise of one tree after another, as a filter of `mechanisms.noise.filters`.
 
     Attributes
     ----------
@@ -146,7 +146,7 @@ class TreeFilter:
         return seen, float(np.sqrt(fresh))
 
     def advance(self, step: int, state: Values, draw: Draw, out: Values) -> None:
-        """Write row ``step`` of the noise; see `mechanisms.noise_filters.NoiseFilter.advance`.
+        """Write row ``step`` of the noise; see `mechanisms.noise.filters.NoiseFilter.advance`.
 
         Rows `steps`, `steps` + 1, ... of Z are for the completion of the first tree, the second.
         """
@@ -182,6 +182,6 @@ class TreeFilter:
         return result
 
     def digest(self) -> str:
-        """A hash of the content; see `mechanisms.noise_filters.digest_of`."""
+        """A hash of the content; see `mechanisms.noise.filters.digest_of`."""
         numbers = [self.steps, self.restart_every, self.estimator == "online", self.completed]
         return digest_of("tree", numbers)
