@@ -18,14 +18,14 @@ import numpy.typing as npt
 
 from benchmarks.markdown import table
 from mechanisms.noise import NoiseStream
-from mechanisms.noise_filters import (
+from mechanisms.noise.filters import (
     BandedFilter,
     BufferFilter,
     Independent,
     InverseBandedFilter,
     NoiseFilter,
 )
-from mechanisms.tree_filter import TreeFilter
+from mechanisms.noise.tree_filter import TreeFilter
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "noise.md"
 COLUMNS, ROWS = 10**7, 8

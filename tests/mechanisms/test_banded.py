@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from mechanisms import optimization
-from mechanisms.noise_filters import BandedFilter
+from mechanisms.noise.filters import BandedFilter
 from mechanisms.optimization import band_matrix, band_row_errors
 from mechanisms.participation import (
     CyclicPoisson,
