@@ -50,7 +50,8 @@ SCHEDULES: Final = ("cosine", "linear", "cooldown")
 
 _LONGEST_SCHEDULE: Final = 10**6  # steps with a learning rate each
 _LONGEST_VECTOR: Final = 10**7  # steps for which one number each is formed
-_LARGEST_MATRIX: Final = 2**22  # numbers of C that are formed for a picture: 2,048 x 2,048
+_CLOSED_FORMS: Final = 100  # points of a curve that are worked out one by one
+_LONGEST_MATRIX: Final = 2560  # steps for which whole matrices are formed
 _BYTES: Final = 4  # of a model's parameter in single precision
 
 
@@ -259,10 +260,12 @@ def error_over_steps(
     """
     strategy, scale = strategy_of(plan), plan.noise_stddev / plan.clip_norm
     goal = workloads.prefix_sum(strategy.steps) if workload is None else workload
-    steps = _spread(strategy.steps, whole_count(points, "points", 2))
+    most = whole_count(points, "points", 2)
     if strategy.steps <= _LONGEST_VECTOR:
+        steps = _spread(strategy.steps, most)
         squared = strategy.squared_errors(goal)
         return tuple(Point(step, scale * math.sqrt(squared[step - 1])) for step in steps)
+    steps = _spread(strategy.steps, min(most, _CLOSED_FORMS))
     return tuple(Point(step, scale * _error_at(strategy, goal, step)) for step in steps)
 
 
@@ -343,7 +346,7 @@ def picture(strategy: Strategy, size: int = 96, *, beginning: bool = False) -> P
     """
     count = min(strategy.steps, whole_count(size, "size", 1))
     stride = 1 if beginning else -(-strategy.steps // count)
-    shown = np.arange(0, strategy.steps, stride)[:count]
+    shown = np.arange(count if beginning else -(-strategy.steps // stride)) * stride
     last = int(shown[-1]) + 1
     columns = _columns(strategy, last) if last <= _LONGEST_VECTOR else None
     if columns is not None:
@@ -353,10 +356,10 @@ def picture(strategy: Strategy, size: int = 96, *, beginning: bool = False) -> P
         covariance = _covariance(inverse, shown, stride)
         rows = shown
     else:
-        if strategy.steps**2 > _LARGEST_MATRIX:
+        if strategy.steps > _LONGEST_MATRIX:
             raise ValueError(
                 f"the matrices of {strategy.steps} steps are too large for a picture; this "
-                f"mechanism's are drawn for at most {math.isqrt(_LARGEST_MATRIX)} steps"
+                f"mechanism's are drawn for at most {_LONGEST_MATRIX} steps"
             )
         whole = strategy.matrix()
         # A tree's rows are its nodes.

@@ -56,7 +56,9 @@ def size_chart(recommendation: Recommendation, parameters: int | None) -> Chart:
         said.append(f"No factorization is below {rounded(best, 4)}.")
         if sizes:
             figure.add_trace(_level("no factorization is below", best, sizes, "#dc2626", "solid"))
-    figure.update_xaxes(title="bands or buffers", type="log", dtick="D2", tickformat="~s")
+    figure.update_xaxes(
+        title="bands (which keep one copy less) or buffers", type="log", dtick="D2", tickformat="~s"
+    )
     figure.update_yaxes(title="error, in clipping norms", type="log", dtick="D2", tickformat="~g")
     quiet(figure, 420)
     figure.update_layout(hovermode="closest")
@@ -125,7 +127,7 @@ def steps_chart(curves: Mapping[str, Sequence[Point]]) -> Chart:
             f"{rounded(last.error, 4)} after step {grouped(last.step)}."
         )
     figure.update_xaxes(title="step", type="log", dtick=1, tickformat="~s", hoverformat=",d")
-    figure.update_yaxes(title="error, in clipping norms", type="log", tickformat="~g")
+    figure.update_yaxes(title="error, in clipping norms", type="log", dtick="D2", tickformat="~g")
     quiet(figure, 400)
     words = f"Standard error of what is estimated, step by step. {' '.join(said)}"
     return Chart(figure, words, "error-over-steps")

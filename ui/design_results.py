@@ -27,7 +27,7 @@ from ui.state import current, question
 __all__ = ["show_results", "stopped", "use"]
 
 # What a picture shows of a long run.
-PARTS: Final = {"sample": "Of the whole run", "beginning": "The first ones"}
+PARTS: Final = {"beginning": "The first ones", "sample": "Some of the whole run"}
 
 
 def show_results(job: Job, shown: Recommendation, at: Limits, how: str) -> None:
@@ -44,7 +44,7 @@ def show_results(job: Job, shown: Recommendation, at: Limits, how: str) -> None:
         stopped(job)
     elif job.bounding:
         st.caption("How well any mechanism could do at best is being worked out …")
-    _table(found, shown, at, job, how)
+    _table(found, best, shown, at, job, how)
     _sizes(shown, at)
     _steps(found, best, job)
     _pictures(found, best, job)
@@ -70,32 +70,33 @@ def _go_on() -> None:
 def _facts(best: Measured, shown: Recommendation, at: Limits) -> None:
     relative, gap = best.relative(shown), shown.gap(best.choice)
     facts = [
-        ("Cost ε", rounded(shown.epsilon, 4), "All mechanisms are compared at this cost."),
         (
             "Noise multiplier",
             rounded_up(best.noise_multiplier),
             "The least that keeps to this cost, in units of the mechanism's sensitivity.",
         ),
         (
-            "Noise standard deviation",
+            "Noise std. dev.",
             rounded_up(best.noise_stddev),
             "What the mechanism's noise is multiplied by before it is added to the sum of the "
             "clipped gradients.",
         ),
         (
-            "Model copies kept",
+            "Memory",
             takes(best.choice.memory, at.parameters),
             "Arrays of the model's size that the noise keeps from one step to the next.",
         ),
     ]
     if relative is not None and best.choice is not shown.independent:
         why = "Its error as a multiple of that of independent noise at the same cost."
-        facts.append(("Against independent noise", f"× {rounded(relative)}", why))
+        facts.append(("Of independent noise", f"× {rounded(relative)}", why))
     if gap is not None:
-        why = "No factorization of the workload, of whatever shape, has an error that is lower by "
-        why += "more than this."
-        facts.append(("Above the best possible", f"≤ {rounded_up(max(gap, 0.0), 2)} %", why))
-    with st.container(key="facts", horizontal=True, gap="large"):
+        why = (
+            "No factorization of the workload, of whatever shape, has an error that this one "
+            "exceeds by more."
+        )
+        facts.append(("Above the best", f"≤ {rounded_up(max(gap, 0.0), 2)} %", why))
+    with st.container(key="facts", horizontal=True, gap="medium"):
         for label, value, why in facts:
             st.metric(label, value, help=why, width="content")
 
@@ -169,19 +170,27 @@ def use(one: Measured, epsilon: float) -> None:
 
 
 def _table(
-    found: Sequence[Measured], shown: Recommendation, at: Limits, job: Job, how: str
+    found: Sequence[Measured],
+    best: Measured,
+    shown: Recommendation,
+    at: Limits,
+    job: Job,
+    how: str,
 ) -> None:
     place = section(f"Mechanisms at ε = {rounded(shown.epsilon, 4)}")
     st.caption(escaped(how))
-    few = best_of_each_kind(found)
+    kinds = best_of_each_kind(found)
+    few = [one for one in found if one in kinds or one is best]
     everything = len(few) == len(found) or st.toggle(
         f"Show all {len(found)}, not only the best of each kind", key="every size"
     )
     columns = mechanisms_table(
-        found if everything else few, shown, at.parameters, bounding=job.bounding
+        found if everything else few, shown, best, at.parameters, bounding=job.bounding
     )
     st.table(columns, border="horizontal", hide_index=True)
-    st.caption("Errors are those of what the run estimates, in clipping norms.")
+    st.caption(
+        "Errors are those of what the run estimates, in clipping norms. The recommendation is bold."
+    )
     if shown.refused:
         with st.expander(f"{len(shown.refused)} that do not fit", type="compact"):
             for title, reason in shown.refused:
@@ -199,12 +208,12 @@ def _steps(found: Sequence[Measured], best: Measured, job: Job) -> None:
     """Draw the error over steps of chosen mechanisms."""
     status = section("Error over the steps")
     by_name = {one.name: one for one in found}
-    start = [one.name for one in best_of_each_kind(found)][:3]
-    independent = [one.name for one in found if one.choice.design.kind == "identity"]
+    start = [best, *(one for one in best_of_each_kind(found) if _kind(one) != _kind(best))][:3]
+    independent = [one for one in found if _kind(one) == "identity"]
     names = st.multiselect(
         "Mechanisms",
         tuple(by_name),
-        tuple(dict.fromkeys((best.name, *start, *independent)))[: len(LINES)],
+        tuple(dict.fromkeys(one.name for one in (*start, *independent))),
         format_func=lambda name: by_name[name].choice.title,
         max_selections=len(LINES),
         key="over steps",
@@ -224,6 +233,10 @@ def _steps(found: Sequence[Measured], best: Measured, job: Job) -> None:
     if curves:
         draw(steps_chart(curves))
         download_csv(status, partial(_steps_csv, curves), "error-over-steps")
+
+
+def _kind(one: Measured) -> str:
+    return one.choice.design.kind
 
 
 def _steps_csv(curves: dict[str, Sequence[Point]]) -> str:
@@ -248,7 +261,7 @@ def _pictures(found: Sequence[Measured], best: Measured, job: Job) -> None:
     part = right.segmented_control(
         "Steps",
         tuple(PARTS),
-        default="sample",
+        default="beginning",
         format_func=lambda part: PARTS[part],
         required=True,
         key="part",

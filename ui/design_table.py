@@ -34,17 +34,18 @@ def takes(count: int, parameters: int | None) -> str:
     """Say how many model copies are kept, and what they take where the model's size is known."""
     if parameters is None or not count:
         return copies(count)
-    return f"{copies(count)}, {rounded(gigabytes(count, parameters))} GB"
+    return f"{copies(count)}, {rounded(gigabytes(count, parameters))}\u00a0GB"
 
 
 def mechanisms_table(
     found: Sequence[Measured],
     recommendation: Recommendation,
+    best: Measured | None,
     parameters: int | None,
     *,
     bounding: bool,
 ) -> dict[str, list[str]]:
-    """Return the columns of the table: what each mechanism needs, and what it comes to."""
+    """Return the columns of the table, as Markdown: what each mechanism needs and comes to."""
     columns: dict[str, list[str]] = {
         "Mechanism": [],
         "Noise multiplier": [],
@@ -59,7 +60,7 @@ def mechanisms_table(
     for one in found:
         relative, gap = one.relative(recommendation), recommendation.gap(one.choice)
         row = (
-            one.choice.title,
+            f"**{one.choice.title}**" if one is best else one.choice.title,
             rounded_up(one.noise_multiplier),
             rounded_up(one.noise_stddev),
             rounded(one.rmse, 4),
@@ -77,7 +78,7 @@ def mechanisms_table(
 def _gap(gap: float | None, bounding: bool) -> str:
     if gap is None:
         return "…" if bounding else "none known"
-    return f"at most {rounded_up(gap, 2)} %" if gap > 0 else "0 %"
+    return f"≤ {rounded_up(gap, 2)} %" if gap > 0 else "0 %"
 
 
 def mechanisms_csv(

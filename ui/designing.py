@@ -1,4 +1,4 @@
-"""Comparisons of mechanisms: worked out in threads, row by row, until they are done or stopped.
+"""Comparisons of mechanisms, each in a thread, row by row, until they are done or stopped.
 
 Designs are kept for all sessions, whoever asked for them, and so are the comparisons that were
 finished. A comparison belongs to the tab that asked for it, which may stop it.
@@ -6,9 +6,10 @@ finished. A comparison belongs to the tab that asked for it, which may stop it.
 
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
+from threading import Thread
 from typing import Any, Final, TypeVar
 
 from mechanisms.design_views import Measured, Picture, Point, Purpose, error_over_steps, measured
@@ -25,8 +26,6 @@ __all__ = ["Asked", "Job", "curve", "job_for", "picture"]
 
 T = TypeVar("T")
 
-DESIGNS: Final = ThreadPoolExecutor(max_workers=2, thread_name_prefix="designs")
-JOBS: Final = ThreadPoolExecutor(max_workers=4, thread_name_prefix="comparisons")
 _KEPT: Final = 32  # finished comparisons
 
 
@@ -43,8 +42,24 @@ class StoppedError(Exception):
     """Whoever asked wants no more."""
 
 
+class _Later(Future[T]):
+    """A future that is worked out by whoever asks for it first."""
+
+    def __init__(self, job: "Job", work: Callable[[], T]) -> None:
+        super().__init__()
+        self._job, self._work = job, work
+
+    def result(self, timeout: float | None = None) -> T:
+        """Work it out, unless the comparison that it is for was stopped."""
+        if self._job.stopped:
+            raise StoppedError
+        return self._work()
+
+
 class Job(Executor):
-    """One comparison, under way or done; it hands designs to the threads that make them.
+    """One comparison, under way or done, in a thread of its own.
+
+    It is the executor that `recommend` is given: so it hears of every design, which is kept.
 
     Attributes
     ----------
@@ -53,10 +68,6 @@ class Job(Executor):
         Done when every mechanism was looked at, or no more will be.
     future : Future
         Done when the best possible was bounded too, or nothing will be done any more.
-    total : int
-        Designs that it has asked for so far.
-    looked_at : int
-        Designs that it has priced or given up.
     bounding : bool
         Whether all that is left is to bound what any mechanism could reach.
     stopped : bool
@@ -66,7 +77,6 @@ class Job(Executor):
 
     def __init__(self, asked: Asked) -> None:
         self.asked = asked
-        self.total = 0
         self.bounding = self.stopped = False
         self.refusal: str | None = None
         self._found: list[Measured] = []
@@ -74,7 +84,14 @@ class Job(Executor):
         self._whole: Recommendation | None = None
         self._designs: list[Future[Any]] = []
         self.rows: Future[None] = Future()
-        self.future: Future[None] = JOBS.submit(self._work)
+        self.future: Future[None] = Future()
+        # A server that is told to end does not wait for it.
+        Thread(target=self._run, name="comparison", daemon=True).start()
+
+    @property
+    def total(self) -> int:
+        """Designs that it has asked for so far."""
+        return len(self._designs)
 
     @property
     def looked_at(self) -> int:
@@ -105,15 +122,20 @@ class Job(Executor):
     def stop(self) -> None:
         """Begin nothing more."""
         self.stopped = True
-        for design in self._designs:
-            design.cancel()
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
-        """Have a design made, unless it has been made before."""
-        self.total = len((*self._designs, fn))
-        future = DESIGNS.submit(kept, fn, *args, **kwargs)
-        self._designs.append(future)
-        return future
+        """Have a design made when it is asked for, unless it has been made before."""
+        later: Future[T] = _Later(self, partial(kept, fn, *args, **kwargs))
+        self._designs.append(later)
+        return later
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:  # for the page that waits
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(None)
 
     def _work(self) -> None:
         plan, purpose = Plan.from_json(self.asked.plan), self.asked.purpose
@@ -147,7 +169,7 @@ class Job(Executor):
             if self.bounding:
                 bound = compared((whole.best.design,), quick=False).bound
                 self._whole = replace(whole, bound=bound)
-        except (StoppedError, CancelledError):
+        except StoppedError:
             return
         except PlanError as error:
             self.refusal = spoken(error)

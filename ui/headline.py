@@ -8,11 +8,13 @@ from ui.entries import escaped, grouped, percent, percent_up, rounded, rounded_u
 __all__ = ["meaning", "sentence", "show_headline"]
 
 
-def show_headline(found: Outlook, solve: str, target: float | None) -> None:
-    """Draw the answer to a question."""
+def show_headline(
+    found: Outlook, solve: str, target: float | None, mechanism: str | None = None
+) -> None:
+    """Draw the answer to a question, about a plan with a mechanism of this title."""
     st.title(sentence(found, solve, target), anchor=False)
     with st.container(key="headline", horizontal=True, gap="large"):
-        for label, value, why in _facts(found, solve):
+        for label, value, why in _facts(found, solve, mechanism):
             st.metric(label, value, help=why, width="content")
     st.markdown(meaning(found))
     st.caption(
@@ -35,11 +37,14 @@ def sentence(found: Outlook, solve: str, target: float | None) -> str:
     return f"ε ≤ {written(target)} {at} {found_is}"
 
 
-def _facts(found: Outlook, solve: str) -> list[tuple[str, str, str]]:
+def _facts(found: Outlook, solve: str, mechanism: str | None) -> list[tuple[str, str, str]]:
     plan, facts = found.plan, []
     if solve != "epsilon":
         why = "What the run that was found costs: at most the target."
         facts.append(("Cost ε", rounded_up(found.upper), why))
+    if mechanism is not None:
+        why = "How the noise of one step is correlated with that of the others."
+        facts.append(("Correlated noise", mechanism, why))
     if plan.epochs is not None:
         why = "How often one example is used, on average."
         facts.append(("Epochs", rounded(float(plan.epochs), 4), why))
@@ -57,15 +62,19 @@ def _facts(found: Outlook, solve: str) -> list[tuple[str, str, str]]:
         why = "Larger batches are cut to this many examples, at random; this costs privacy."
         facts.append(("Cap on the batch", grouped(plan.max_batch_size), why))
     if not isinstance(plan.mechanism, str):
-        why = "What the mechanism's noise is multiplied by before it is added to the sum of the "
-        why += "clipped gradients: noise multiplier, clipping norm and sensitivity together."
-        facts.append(("Noise standard deviation", rounded_up(plan.noise_stddev), why))
+        why = (
+            "What the mechanism's noise is multiplied by before it is added to the sum of the "
+            "clipped gradients: noise multiplier, clipping norm and sensitivity together."
+        )
+        facts.append(("Noise std. dev.", rounded_up(plan.noise_stddev), why))
     if plan.batch_size is not None:
-        why = "Noise multiplier per example of the batch: the noise left in the average gradient, "
-        why += "in clipping norms. It is what decides utility."
-        if not isinstance(plan.mechanism, str):
-            why = "That of the independent noise with the same error on prefix sums, which is what "
-            why += "SGD with a constant learning rate adds up. It is what decides utility."
+        why = (
+            "Noise multiplier per example of the batch: the noise left in the average gradient, "
+            "in clipping norms. It is what decides utility."
+            if isinstance(plan.mechanism, str)
+            else "That of the independent noise with the same error on prefix sums, which is what "
+            "SGD with a constant learning rate adds up. It is what decides utility."
+        )
         facts.append(("Noise-to-batch ratio", rounded(plan.noise_to_batch_ratio), why))
     return facts
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from mechanisms.design_views import PREFIX_SUMS, Purpose
 from mechanisms.designs import Design, Objective, parse
-from mechanisms.planning.fields import INDEPENDENT
+from mechanisms.planning.fields import INDEPENDENT, LARGEST_COUNT
 from ui.drafts import Draft
 from ui.entries import EntryError, parse_number
 from ui.words import LABELS
@@ -22,7 +22,6 @@ PURPOSES: Final = (
     "final",
     "cooldown",
 )
-_LARGEST: Final = 10**15
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +130,7 @@ def limits(draft: Draft) -> Limits:
         least = 0 if name == "memory" else 1
         if name == "compare_at" and not value > 0:
             faults[name] = f"{LABELS[name]} must be a number above 0, not {text}."
-        elif name != "compare_at" and not (isinstance(value, int) and least <= value <= _LARGEST):
+        elif name != "compare_at" and not _is_count(value, least):
             faults[name] = f"{LABELS[name]} must be a whole number from {least} on, not {text}."
         else:
             given[name] = value
@@ -142,6 +141,10 @@ def limits(draft: Draft) -> Limits:
         given.get("parameters"),
         faults,
     )
+
+
+def _is_count(value: int | float, least: int) -> bool:
+    return isinstance(value, int) and least <= value <= LARGEST_COUNT
 
 
 def _number(text: str) -> int | float:

@@ -101,9 +101,8 @@ def active_fields(draft: Draft) -> tuple[str, ...]:
             "length": {"epochs", "steps"},
             "batch_size": {"batch_size", "sampling_probability"},
         }[draft.solve]
-    names = (*_NUMBERS, *_OWNED.get(draft.sampler, ()), *_TEXTS, "epsilon")
-    if is_correlated(draft):
-        names += ("mechanism", *PURPOSES)
+    designed = ("mechanism", *PURPOSES) if is_correlated(draft) else ()
+    names = (*_NUMBERS, *_OWNED.get(draft.sampler, ()), *_TEXTS, *designed, "epsilon")
     return tuple(name for name in names if name not in skipped)
 
 

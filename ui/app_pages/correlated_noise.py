@@ -116,7 +116,7 @@ def _under_way(job: Job, how: str) -> None:
         found, so_far = job.found, job.recommendation
         if so_far is not None and len(found) not in drawn:
             drawn.add(len(found))
-            columns = mechanisms_table(found, so_far, None, bounding=True)
+            columns = mechanisms_table(found, so_far, None, None, bounding=True)
             table.table(columns, border="horizontal", hide_index=True)
 
     waited(job.rows, report, _LOOK)

@@ -44,7 +44,8 @@ def show() -> None:
         show_faults(asked, answered, "No answer yet")
         return
     pinned = _pinned()
-    show_headline(found, mine.draft.solve, asked.epsilon)
+    mechanism = None if asked.design is None else asked.design.title
+    show_headline(found, mine.draft.solve, asked.epsilon, mechanism)
     _concerns(found)
     _actions(found)
     if pinned is not None:
