@@ -38,7 +38,7 @@ _PREFIX_SUMS: Final = ((1.0, 1.0),)
 # Beyond these a design takes minutes, or memory that no run has.
 _LONGEST_DENSE: Final = 1024
 _LONGEST_BANDED: Final = 2048
-_LONGEST_ROOT: Final = 2048
+_LONGEST_ROOT: Final = 10_000  # beyond, nobody keeps as many arrays as steps
 _LONGEST_VECTOR: Final = 10**7
 _MOST_BUFFERS: Final = 10
 
@@ -238,7 +238,7 @@ class Design:
         longest = {
             "dense": _LONGEST_DENSE,
             "banded": _LONGEST_BANDED,
-            "square-root": _LONGEST_ROOT,
+            "square-root": _LONGEST_VECTOR,
             "toeplitz": _LONGEST_VECTOR,
             "bsr": _LONGEST_VECTOR,
             "bisr": _LONGEST_VECTOR,

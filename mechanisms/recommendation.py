@@ -133,15 +133,15 @@ class Recommendation:
             )
         else:
             said.append(f"Its noise keeps {_copies(best.memory)} between steps.")
+        less, others = "With less memory", [c for c in self.choices if c.memory < best.memory]
         if best.design.kind == "dense":
             said.append("Instead, every step draws the random numbers of earlier ones again.")
-        simpler = [c for c in self.choices if c.memory < best.memory]
-        if simpler:
-            next_best = _leanest(simpler)
-            percent = 100.0 * (next_best.error / best.error - 1.0)
+            less, others = "Without that", [c for c in self.choices if c.design.kind != "dense"]
+        if others:
+            other = _leanest(others)
+            percent = 100.0 * (other.error / best.error - 1.0)
             said.append(
-                f"With less memory, {next_best.title} ({_copies(next_best.memory)}) has "
-                f"{percent:.2g} % more error."
+                f"{less}, {other.title} ({_copies(other.memory)}) has {percent:.2g} % more error."
             )
         if not best.sensitivity_exact:
             said.append("Its sensitivity is an upper bound: its true cost may be lower.")

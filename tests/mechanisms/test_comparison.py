@@ -15,6 +15,7 @@ from mechanisms.designs import Run, parse, parse_workload, suitable
 from mechanisms.lower_bounds import LowerBound
 from mechanisms.workloads import from_matrix, momentum
 
+DOCS = Path(__file__).parents[2] / "docs"
 STEPS = 18
 PATTERNS = MinSeparation(6, 3)
 RUNS = [
@@ -165,8 +166,45 @@ def test_the_bound_that_is_quoted():
     }
     bound = bound_of(run)
     gaps = [f"{bound.gap(rows[name].rmse):.1f} %" for name in ("toeplitz:342", "blt:4")]
-    text = (Path(__file__).parents[2] / "docs" / "stackoverflow.md").read_text()
+    text = (DOCS / "stackoverflow.md").read_text()
     assert f"'{bound.value:.4f} {gaps[0]} {gaps[1]}'" in text
+
+
+FIGURES = (DOCS / "correlated-noise.md").read_text().split("<!-- figures -->\n")[1]
+HEAD, _, *FIGURE_ROWS = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in FIGURES.split("<!-- end")[0].splitlines()
+]
+
+
+@pytest.mark.parametrize("cells", FIGURE_ROWS, ids=lambda cells: cells[0])
+def test_the_table_of_figures_is_what_comes_out(cells):
+    run = run_of_figures(cells)
+    shown = dict(zip(HEAD[1:-1], cells[1:-1], strict=True))
+    shown = {kind: text for kind, text in shown.items() if text and kind != "dense"}
+    names = [
+        f"{kind}:{text.split('(')[1][:-1]}" if "(" in text else kind for kind, text in shown.items()
+    ]
+    compared = compare(run, designs(*names), quick=True)
+    assert not compared.refused
+    for row in compared.rows:
+        assert row.rmse == pytest.approx(float(shown[row.design.kind].split()[0]), abs=6e-4)
+        assert row.rmse >= float(cells[-1])
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("cells", FIGURE_ROWS, ids=lambda cells: cells[0])
+def test_what_is_possible_is_what_comes_out(cells):
+    run = run_of_figures(cells)
+    bound = bound_of(run)
+    assert bound.value - 1e-4 < float(cells[-1]) <= bound.value
+    if cells[-2]:
+        assert compare(run, designs("dense"), quick=True).rows[0].rmse <= float(cells[-2]) + 1e-4
+
+
+def run_of_figures(cells: list[str]) -> Run:
+    steps, count, *separation = map(int, cells[0].split(", "))
+    return Run(steps, MinSeparation(*separation, count) if separation else SingleParticipation())
 
 
 def test_where_no_bound_is_known_no_gap_is_made_up():

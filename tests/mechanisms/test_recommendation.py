@@ -228,6 +228,10 @@ def test_words_own_up():
     )
     assert "the largest error of what is estimated" in largest.words[0]
     assert "Instead, every step draws the random numbers of earlier ones again." in largest.words
+    both = recommend(FEDERATED, epsilon=4.0, designs=designs("dense", "blt:2"), quick=True)
+    percent = 100 * (both.choices[1].error / both.choices[0].error - 1)
+    said = f"Without that, BLT, 2 buffers (2 model copies) has {percent:.2g} % more error."
+    assert said in both.words
     unknown = recommend(POISSON, designs=designs("identity"))
     assert "How much better another mechanism could do is not known here." in unknown.words
 
