@@ -9,9 +9,10 @@ import argparse
 import sys
 
 from benchmarks import environments
-from benchmarks.contenders.registry import BEYOND_TRAINING, PEERS
+from benchmarks.contenders.registry import BEYOND_TRAINING, JAX_PRIVACY, PEERS
 
 _REPORT = environments.ROOT / "docs" / "benchmarks.md"
+_SECTIONS = ("training", "mechanisms", "matrix")
 
 
 def main() -> int:
@@ -19,13 +20,17 @@ def main() -> int:
     arguments = _parser().parse_args()
     if arguments.setup:
         environments.set_up(arguments.opake_python)
+        environments.set_up_jax()
         return 0
-    if environments.python_for(PEERS[0].distribution) is None:
+    wanted = set(arguments.section or _SECTIONS)
+    if "matrix" in wanted and environments.python_for(JAX_PRIVACY.distribution) is None:
+        environments.set_up_jax()
+    if wanted - {"matrix"} and environments.python_for(PEERS[0].distribution) is None:
         environments.set_up(arguments.opake_python)
     # Imported here, so that the set-up needs nothing that is not in the standard library.
     from benchmarks import page
 
-    chosen = arguments.section or page.SECTIONS
+    chosen = [name for name in _SECTIONS if name in wanted]
     sections = {name: page.measured(name, arguments.only, arguments.limit) for name in chosen}
     print("\n".join(sections.values()))
     if arguments.write:
@@ -39,7 +44,7 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "--setup", action="store_true", help="make or complete the other accountants' environment"
+        "--setup", action="store_true", help="make or complete the other libraries' environments"
     )
     parser.add_argument(
         "--opake-python",
@@ -50,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         "--section",
         action="append",
         default=[],
-        choices=["training", "mechanisms"],
+        choices=_SECTIONS,
         help="measure this section of the page only (may be repeated)",
     )
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
@@ -58,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         "--only",
         action="append",
         default=[],
-        choices=[entry.name for entry in (*PEERS, *BEYOND_TRAINING)],
+        choices=[entry.name for entry in (*PEERS, *BEYOND_TRAINING, JAX_PRIVACY)],
         help="measure this peer only (may be repeated)",
     )
     parser.add_argument(
@@ -66,7 +71,8 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=35,
         metavar="SECONDS",
-        help="CPU time that one task may take for one contender (default 35)",
+        help="CPU time that one task may take for one contender (default 35); tasks of the section "
+        "on correlated noise have limits of their own",
     )
     return parser
 

@@ -13,12 +13,17 @@ _PINS = Path(__file__).resolve().parent / "peers.txt"
 _MAIN = _PEERS / "main"
 _OPAKE = _PEERS / "opake"
 _OPAKE_DISTRIBUTION = "opake-accounting"
+_JAX = _PEERS / "jax"
+_JAX_DISTRIBUTION = "jax-privacy"
 
 
 def python_for(distribution: str) -> Path | None:
     """Return the interpreter for contenders of ``distribution``, ``None`` before the set-up."""
     if distribution == "dp-planner":
         return Path(sys.executable)
+    if distribution == _JAX_DISTRIBUTION:
+        python = _JAX / "bin" / "python"
+        return python if python.exists() else None
     own = _OPAKE / "bin" / "python"
     if distribution == _OPAKE_DISTRIBUTION and own.exists():
         return own
@@ -35,12 +40,17 @@ def set_up(opake_python: str | None) -> None:
         A Python from 3.12 on, in which opake-accounting gets an environment of its own; it
         installs under 3.11 but cannot be imported there. ``None`` looks for one on the path.
     """
-    requirements = _requirements()
+    requirements = [line for line in _requirements() if not line.startswith("jax")]
     _install(_MAIN, sys.executable, requirements)
     newer = opake_python or _newer_python()
     if newer is not None:
         ours = [line for line in requirements if line.startswith(_OPAKE_DISTRIBUTION)]
         _install(_OPAKE, newer, ours)
+
+
+def set_up_jax() -> None:
+    """Make or complete the environment of jax-privacy, which needs none of the others."""
+    _install(_JAX, sys.executable, [line for line in _requirements() if line.startswith("jax")])
 
 
 def _requirements() -> list[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from benchmarks import report, report_mechanisms, results
+from benchmarks import matrix_results, noise, report, report_matrix, report_mechanisms, results
 from benchmarks.cold_start import measure_cold_start
-from benchmarks.contenders.registry import BEYOND_TRAINING, OURS_QUICK, PEERS
+from benchmarks.contenders.registry import BEYOND_TRAINING, JAX_PRIVACY, OURS_QUICK, PEERS
+from benchmarks.matrix_tasks import MATRIX_TASKS
 from benchmarks.mechanism_tasks import MECHANISM_TASKS
 from benchmarks.tasks import COMPARED, OURS_ONLY
 
-SECTIONS = ("training", "mechanisms")
+SECTIONS = ("training", "mechanisms", "matrix")
 _TITLE = "# Benchmarks\n"
 
 
@@ -22,6 +23,10 @@ def measured(section: str, only: Sequence[str], limit: int) -> str:
         # As if it were a peer: its time is given as a multiple of ours at full width.
         found = results.run(MECHANISM_TASKS, (OURS_QUICK, *peers), limit)
         return report_mechanisms.render(found, limit)
+    if section == "matrix":
+        with_peer = not only or JAX_PRIVACY.name in only
+        designs = matrix_results.run(MATRIX_TASKS, with_peer=with_peer)
+        return report_matrix.render(designs, list(noise.speed_rows(["float64"])))
     peers = [entry for entry in PEERS if not only or entry.name in only]
     cold_start = measure_cold_start()
     found = results.run(COMPARED, peers, limit, ours_only=OURS_ONLY)

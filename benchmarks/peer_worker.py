@@ -58,12 +58,14 @@ def _warm_up(contender: Contender) -> None:
 def _measure(contender: Contender, task: tasks.Task) -> dict[str, Any]:
     _forget_peak_memory()
     seconds: list[float] = []
+    compiling: list[float] = []
     answer: list[float] = []
     try:
-        while not _enough(seconds):
-            start = time.process_time()
+        while not _enough(seconds, getattr(task, "again_within", 0.0)):
+            start, compiled = time.process_time(), contender.compile_seconds
             numbers = task.ask(contender, repetition=len(seconds))
             seconds.append(time.process_time() - start)
+            compiling.append(contender.compile_seconds - compiled)
             answer = answer or numbers
     except NotOfferedError as reason:
         return {"not_offered": str(reason)}
@@ -71,11 +73,19 @@ def _measure(contender: Contender, task: tasks.Task) -> dict[str, Any]:
         return {"error": _one_line(error)}
     # The first call loads code and fills caches; it counts only where it is all there is.
     warm = seconds[1:] or seconds
-    return {"answer": answer, "cpu_seconds": warm, "peak_bytes": _peak_memory()}
+    return {
+        "answer": answer,
+        "cpu_seconds": warm,
+        "first_seconds": seconds[0],
+        "compile_seconds": compiling,
+        "peak_bytes": _peak_memory(),
+    }
 
 
-def _enough(seconds: list[float]) -> bool:
-    """Whether these CPU times make a median."""
+def _enough(seconds: list[float], again_within: float) -> bool:
+    """Whether these CPU times make a median; one alone does, of at least `again_within`."""
+    if len(seconds) == 1 and seconds[0] < again_within:
+        return False
     return sum(seconds) > _REPETITION_SECONDS or len(seconds) > _MOST_REPETITIONS
 
 

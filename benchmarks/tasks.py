@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from benchmarks.contenders.base import Contender
+from benchmarks.matrix_tasks import MATRIX_TASKS
 from benchmarks.mechanism_tasks import MECHANISM_TASKS
 
 
@@ -215,5 +216,5 @@ OURS_ONLY: tuple[Task, ...] = (SLOW_TAIL_CALIBRATION, *STEPS_TASKS, *EVENTS_TASK
 
 def by_name(name: str) -> Task:
     """Return the task called ``name``."""
-    tasks: Sequence[Task] = COMPARED + OURS_ONLY + MECHANISM_TASKS
+    tasks: Sequence[Task] = (*COMPARED, *OURS_ONLY, *MECHANISM_TASKS, *MATRIX_TASKS)
     return next(task for task in tasks if task.name == name)

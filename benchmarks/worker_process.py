@@ -33,13 +33,18 @@ class Measurement:
     """What a contender made of a task.
 
     Exactly one of ``answer`` and ``failure`` is set. ``offered`` is False where the contender's
-    library has no such query, which is not a failure of it.
+    library has no such query, which is not a failure of it. ``cpu_seconds`` leaves the first of
+    several calls out, which ``first_seconds`` has; ``compile_seconds`` are of all calls, the first
+    included. ``ended_after`` is the limit that a contender went over.
     """
 
     answer: list[float] | None = None
     failure: str | None = None
     offered: bool = True
+    ended_after: int | None = None
     cpu_seconds: tuple[float, ...] = ()
+    first_seconds: float = 0.0
+    compile_seconds: tuple[float, ...] = ()
     peak_bytes: int = 0
 
     @property
@@ -72,15 +77,17 @@ class Worker:
     ) -> None:
         self._stop()
 
-    def measure(self, task_name: str) -> Measurement:
-        """Ask for one task, within the limit of CPU time."""
+    def measure(self, task_name: str, limit: int | None = None) -> Measurement:
+        """Ask for one task, within the limit of CPU time; another one than usual if given."""
         if self.unavailable is None and self._process is None:
             self._start()
         if self.unavailable is not None:
             return Measurement(failure=self.unavailable)
-        reply = self._exchange({"task": task_name}, self._limit)
+        allowed = self._limit if limit is None else limit
+        reply = self._exchange({"task": task_name}, allowed)
         if isinstance(reply, str):
-            return Measurement(failure=reply)
+            late = reply == _over(allowed)
+            return Measurement(failure=reply, ended_after=allowed if late else None)
         if "not_offered" in reply:
             return Measurement(failure=f"no {reply['not_offered']}", offered=False)
         if "error" in reply:
@@ -88,6 +95,8 @@ class Worker:
         return Measurement(
             answer=reply["answer"],
             cpu_seconds=tuple(reply["cpu_seconds"]),
+            first_seconds=reply["first_seconds"],
+            compile_seconds=tuple(reply["compile_seconds"]),
             peak_bytes=reply["peak_bytes"],
         )
 
@@ -127,7 +136,7 @@ class Worker:
             process.stdin.flush()
         if not _readable(process, limit):
             self._stop()
-            return f"over {limit} s"
+            return _over(limit)
         # A reply is one flushed line, so that once it has begun to arrive it is all there.
         line = process.stdout.readline()
         if not line:
@@ -147,6 +156,10 @@ class Worker:
         self._process.communicate()
         status, self._process = self._process.returncode, None
         return status
+
+
+def _over(limit: int) -> str:
+    return f"over {limit} s"
 
 
 def _readable(process: subprocess.Popen[str], limit: int) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from benchmarks.compositions import Composition
+    from benchmarks.matrix_tasks import Design
     from benchmarks.tasks import Run
 
 
@@ -22,6 +23,9 @@ class Contender:
     Every method goes all the way from the parameters to the answer, so that constructing an
     accountant is part of what is timed. A query that the library lacks stays as it is here.
     """
+
+    # CPU time so far that went into compiling, where a contender keeps account of it.
+    compile_seconds: float = 0.0
 
     def epsilon(self, run: Run, delta: float) -> float:
         """Epsilon to publish: the upper end, where the library gives two."""
@@ -44,6 +48,14 @@ class Contender:
     def fnrs(self, run: Run, fprs: Sequence[float]) -> list[float]:
         """Smallest type II error at each type I error."""
         raise NotOfferedError("trade-off curve")
+
+    def strategy(self, design: Design, stop_after: float | None) -> list[float]:
+        """Strategy of least error, as `Design` says; the best so far after so many seconds."""
+        raise NotOfferedError("such strategies")
+
+    def tree_sensitivity(self, steps: int, separation: int, participations: int) -> float:
+        """Squared sensitivity of a binary tree over so many steps."""
+        raise NotOfferedError("binary trees")
 
 
 def floats(values: Iterable[Any]) -> list[float]:

@@ -41,6 +41,8 @@ _FFT = (
 )
 
 OURS = _entry("dp-planner", "ours", "Ours", "dp-planner")
+OURS_DESIGNS = _entry("dp-planner, designs", "matrix_ours", "Designs", "dp-planner")
+JAX_PRIVACY = _entry("jax-privacy", "jax_privacy_peer", "MatrixFactorization", "jax-privacy")
 # Beside the others where lattices answer, whose cost the width decides.
 OURS_QUICK = _entry("dp-planner, rtol 1e-3", "ours", "OursQuick", "dp-planner")
 # Further ways into a library that matter for compositions other than runs of DP-SGD.
@@ -67,5 +69,7 @@ PEERS = (
 def by_name(name: str) -> Entry:
     """Return the entry called ``name``."""
     return next(
-        entry for entry in (OURS, OURS_QUICK, *BEYOND_TRAINING, *PEERS) if entry.name == name
+        entry
+        for entry in (OURS, OURS_QUICK, OURS_DESIGNS, JAX_PRIVACY, *BEYOND_TRAINING, *PEERS)
+        if entry.name == name
     )
