@@ -3,13 +3,9 @@
 import csv
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -18,35 +14,12 @@ import pytest
 
 from mechanisms import Plan
 from tests.needs import needs
+from tests.ui.tabs import EAR
 from ui.drafts import Draft, to_link
 from ui.entries import rounded_up
 
 pytestmark = needs("browser")
 
-# An ear on every address that a process asks for or connects to: what is not this machine is
-# written down and refused.
-EAR = """
-import sys
-
-record = open(sys.argv[1], "a", buffering=1)
-HERE = ("127.", "localhost", "::1", "0.0.0.0")
-
-def listen(event, arguments):
-    if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
-        address = arguments[1]
-    elif event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"):
-        address = arguments
-    else:
-        return
-    host = address[0] if isinstance(address, tuple) else address
-    if host is None or str(host).startswith(("/", *HERE)):
-        return
-    record.write(f"{event} {address}\\n")
-    raise PermissionError(f"{event} {address}")
-
-sys.addaudithook(listen)
-"""
-SERVE = "from ui.cli import main; sys.argv[1:] = ['ui', '--no-browser']; main()"
 CALL = "import socket; socket.create_connection(('192.0.2.1', 80), 1)"
 
 
@@ -70,169 +43,6 @@ VAULTGEMMA = Plan(
 def costs(**changes: Any) -> str:
     """What the headline says of the example with some changes."""
     return f"ε ≤ {rounded_up(EXAMPLE.replace(**changes).epsilon)}"
-
-
-@dataclass
-class Server:
-    url: str
-    outgoing: Path
-    log: Path
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("server")
-    outgoing, log = folder / "outgoing", folder / "log"
-    outgoing.touch()
-    home = folder / "home"  # no settings of whoever runs the tests
-    home.mkdir()
-    environment = os.environ | {"HOME": str(home)}
-    with log.open("w") as written:
-        process = subprocess.Popen(
-            [sys.executable, "-c", EAR + SERVE, str(outgoing)],
-            stdin=subprocess.DEVNULL,
-            stdout=written,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-            env=environment,
-        )
-        try:
-            yield Server(_announced(process, log), outgoing, log)
-        finally:
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-def _announced(process: subprocess.Popen[bytes], log: Path) -> str:
-    for _ in range(600):
-        found = re.search(r"runs at (http://127\.0\.0\.1:\d+) until", log.read_text())
-        if found and _listens(found[1]):
-            return found[1]
-        assert process.poll() is None, log.read_text()
-        time.sleep(0.1)
-    raise AssertionError(log.read_text())
-
-
-def _listens(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/_stcore/health", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
-@pytest.fixture(scope="module")
-def browser(browser_executable: str) -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=browser_executable,
-            # Whatever the page asks for elsewhere is not even looked up.
-            args=["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
-        )
-        yield browser
-        browser.close()
-
-
-@dataclass
-class Tab:
-    """A tab on the planner, in a browser context of its own, and what it asked for elsewhere."""
-
-    page: Any
-    elsewhere: list[str] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-
-    def open(self, address: str) -> "Tab":
-        self.page.goto(address)
-        return self.answered()
-
-    def answered(self) -> "Tab":
-        self.page.get_by_role("heading", level=1).first.wait_for(timeout=60_000)
-        return self
-
-    def settled(self) -> "Tab":
-        """Wait until the script is done, curves and all."""
-        self.page.wait_for_selector("[data-test-script-state=notRunning]", timeout=120_000)
-        return self
-
-    def says(self, text: str, timeout: float = 30_000) -> None:
-        """Wait until the headline holds a text."""
-        self.page.get_by_role("heading", level=1).filter(has_text=text).wait_for(timeout=timeout)
-
-    def entry(self, label: str) -> Any:
-        return self.page.get_by_role("textbox", name=label, exact=True)
-
-    def holds(self, label: str, text: str) -> None:
-        """Wait until an entry holds a text: the browser fills it a moment after it is there."""
-        self.page.wait_for_function(
-            "([entry, text]) => entry.value === text",
-            arg=[self.entry(label).element_handle(), text],
-            timeout=30_000,
-        )
-
-    def headline(self) -> str:
-        return str(self.page.get_by_role("heading", level=1).inner_text())
-
-    def enter(self, label: str, text: str) -> None:
-        self.entry(label).fill(text)
-        self.entry(label).press("Enter")
-
-    def choose(self, text: str) -> None:
-        self.page.get_by_role("radio", name=text, exact=True).click()
-
-    def press(self, text: str) -> None:
-        # Streamlit's icons are words to the accessibility tree: "keep Pin to compare".
-        name = re.compile(rf"(^|\s){re.escape(text)}$")
-        self.page.get_by_role("button", name=name).first.click()
-
-
-@pytest.fixture
-def new_tab(browser: Any, server: Server) -> Iterator[Any]:
-    contexts = []
-
-    def new_tab(**options: Any) -> Tab:
-        context = browser.new_context(
-            **{"viewport": {"width": 1440, "height": 1000}, "accept_downloads": True} | options
-        )
-        contexts.append(context)
-        tab = Tab(context.new_page())
-
-        def guard(route: Any) -> None:
-            if urlsplit(route.request.url).hostname == "127.0.0.1":
-                route.continue_()
-            else:
-                tab.elsewhere.append(route.request.url)
-                route.abort()
-
-        context.route("**/*", guard)
-        tab.page.on("websocket", lambda socket: _note_foreign(socket.url, tab.elsewhere))
-        tab.page.on(
-            "console", lambda line: tab.errors.append(line.text) if line.type == "error" else None
-        )
-        tab.page.on("pageerror", lambda error: tab.errors.append(str(error)))
-        tabs.append(tab)
-        return tab
-
-    tabs: list[Tab] = []
-    yield new_tab
-    for context in contexts:
-        context.close()
-    assert not [address for tab in tabs for address in tab.elsewhere]
-    assert not [error for tab in tabs for error in tab.errors]
-
-
-def _note_foreign(address: str, elsewhere: list[str]) -> None:
-    if urlsplit(address).hostname != "127.0.0.1":
-        elsewhere.append(address)
-
-
-@pytest.fixture
-def tab(new_tab: Any, server: Server) -> Tab:
-    opened: Tab = new_tab().open(server.url)
-    return opened
 
 
 # -- the first view --------------------------------------------------------------------------------
