@@ -9,6 +9,9 @@ from hypothesis import settings
 
 from tests.needs import browser_path, check, required
 
+# Read when NumPy is imported: threads that wait for each other make small matrices slow.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 DEFAULT_SEED = 20261122
 
 # Repeatable by default: CI must not fail for a reason that the next run cannot see.
