@@ -24,6 +24,7 @@ from mechanisms.workloads import Workload, prefix_sum, refuse_large_matrix
 if TYPE_CHECKING:
     from mechanisms.noise import NoiseStream
     from mechanisms.noise.filters import NoiseFilter
+    from mechanisms.optimization import Objective
 
 __all__ = ["Array", "Strategy", "array_from_json", "array_to_json"]
 
@@ -146,6 +147,25 @@ class Strategy(ABC):
         return self.sensitivity(participation) * math.sqrt(
             self.max_squared_error(self._workload(workload))
         )
+
+    def gap(
+        self,
+        objective: "Objective" = "mean",
+        workload: Workload | None = None,
+        participation: Participation = ONE_PARTICIPATION,
+    ) -> float | None:
+        """Return by how many percent the error may be above the best that any mechanism reaches.
+
+        Of `rmse`, or of `max_error` for the objective "max", above a certified lower bound on every
+        factorization of the workload (`mechanisms.lower_bounds`); None where none is known.
+        """
+        from mechanisms.lower_bounds import lower_bound
+
+        found = lower_bound(self._workload(workload), participation, objective)
+        if found is None:
+            return None
+        reached = self.rmse if objective == "mean" else self.max_error
+        return found.gap(reached(workload, participation))
 
     # -- its noise ---------------------------------------------------------------------------------
 
