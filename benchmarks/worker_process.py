@@ -25,7 +25,7 @@ _LOOK_EVERY = 0.2
 _PATIENCE = 4.0
 # One core for everybody, and no help from threads that another contender does not have.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
-_ONE_THREAD = dict.fromkeys(_THREADS, "1")
+ONE_THREAD = dict.fromkeys(_THREADS, "1")
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Worker:
         self._process = subprocess.Popen(
             [str(python), "-W", "ignore", "-m", "benchmarks.peer_worker", self._entry.name],
             cwd=environments.ROOT,
-            env={**os.environ, **_ONE_THREAD},
+            env={**os.environ, **ONE_THREAD},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
