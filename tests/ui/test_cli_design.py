@@ -205,7 +205,13 @@ def test_a_recommendation_for_people():
     assert lines[0] == ("24 steps at epsilon <= 4 and delta = 1e-06; root mean square over steps")
     assert lines[2].split("  ")[1] == found.choices[0].title
     assert f"{found.choices[0].plan.noise_multiplier:.6g}" in lines[2]
-    assert tuple(lines[-len(found.words) :]) == found.words
+    first = lines.index(found.words[0])
+    assert tuple(lines[first : first + len(found.words)]) == found.words
+    # What it is that was recommended, and for whom it holds.
+    rest = "\n".join(lines[first + len(found.words) :])
+    assert f"rows multiplied by {found.best.plan.noise_stddev!r}" in rest
+    assert "protects  one example, replace_special" in rest
+    assert found.best.plan.hash in rest
 
 
 def test_federated_terms_make_the_plan():
@@ -237,6 +243,8 @@ def test_poisson_sampling_gets_groups_in_turn():
     assert any("groups in turn" in warning for warning in content["warnings"])
     assert "groups" in content["recommendation"][0]
     assert content["lower_bound"] is None
+    text = said("design", *words.split(), "--design", "identity")
+    assert "Poisson sampling is assumed, and was not stated" in text
 
 
 def test_plans_and_strategies_are_written(folder):
