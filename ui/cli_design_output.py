@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Sequence
+from decimal import ROUND_FLOOR, Context, Decimal
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ui.cli_output import SCHEMA_VERSION, print_json
+from ui.cli_output import SCHEMA_VERSION, print_json, print_rows, run_rows
 
 if TYPE_CHECKING:
     from mechanisms.comparison import Comparison
@@ -132,6 +133,7 @@ def print_recommendation(found: "Recommendation", workload: str, as_json: bool) 
     _print_notes(found.bound, exact, found.refused)
     for sentence in found.words:
         click.echo(sentence)
+    print_rows(run_rows(run))
 
 
 def _bound(bound: "LowerBound | None") -> dict[str, Any] | None:
@@ -161,7 +163,8 @@ def _print_notes(
         click.echo("best possible: nothing is proved here")
     else:
         kind = "proved" if bound.certified else "not certified"
-        click.echo(f"best possible: at least {bound.value:.6g} at noise multiplier 1 ({kind})")
+        least = Context(prec=6, rounding=ROUND_FLOOR).create_decimal(Decimal(bound.value))
+        click.echo(f"best possible: at least {least} at noise multiplier 1 ({kind})")
     if not exact:
         click.echo("* its sensitivity is an upper bound, and so is this error")
     for name, reason in refused:

@@ -1,7 +1,6 @@
 """Strategies side by side: against matrices and all patterns, and never better than possible."""
 
 import itertools
-import math
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -63,7 +62,7 @@ def errors(row: Row, run: Run) -> tuple[float, float]:
     if row.design.kind in ("tree", "tree-online"):
         # Estimates that a stream can make; the pseudo-inverse looks ahead.
         squared = np.square(workload @ row.strategy.decoder()).sum(axis=1)
-    return moved * math.sqrt(squared.mean()), moved * math.sqrt(squared.max())
+    return float(moved * np.sqrt(squared.mean())), float(moved * np.sqrt(squared.max()))
 
 
 def test_rows_are_what_matrices_and_all_patterns_say(compared):
@@ -203,8 +202,8 @@ def test_what_is_possible_is_what_comes_out(cells):
 
 
 def run_of_figures(cells: list[str]) -> Run:
-    steps, count, *separation = map(int, cells[0].split(", "))
-    return Run(steps, MinSeparation(*separation, count) if separation else SingleParticipation())
+    steps, count, separation, *_ = [*map(int, cells[0].split(", ")), 0]
+    return Run(steps, MinSeparation(separation, count) if separation else SingleParticipation())
 
 
 def test_where_no_bound_is_known_no_gap_is_made_up():

@@ -343,7 +343,7 @@ def test_an_open_question_is_refused(plan, options, says):
     ("options", "says"),
     [
         ({"memory": -1}, "memory must be a whole number"),
-        ({"objective": "median"}, "objective must be 'mean' or 'max'"),
+        ({"objective": "median"}, "objective must be .mean. or .max."),
         ({"workload": prefix_sum(23)}, "the workload has 23 steps"),
     ],
 )
