@@ -60,6 +60,9 @@ _SAMPLERS: Final = {
     "without_replacement": "batches of fixed size, drawn afresh in every step without replacement",
     "balls_in_bins": "balls in bins: each example in one batch of every epoch, chosen at random",
     "shuffled": "batches of fixed size of data shuffled in every epoch, with no amplification",
+    "min_separation": "any batches, as long as two with the same example are far enough apart",
+    "cyclic_poisson": "Poisson sampling from groups that take turns",
+    "balls_in_bins_once": "balls in bins: each example in one random batch, the same every epoch",
 }
 _RELATIONS: Final = {
     "ADD_OR_REMOVE_ONE": "one is the other with {one} added or removed",

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 from accountant.parameters import short, whole_count
 from mechanisms.designs import Design, Run, suitable
-from mechanisms.lower_bounds import CLOSED_FORM, LowerBound, lower_bound
-from mechanisms.lower_bounds.patterns import spacing_of
-from mechanisms.lower_bounds.prefix_sums import prefix_sum_bound
+from mechanisms.lower_bounds import LowerBound, lower_bound
 from mechanisms.sensitivity import Sensitivity
 from mechanisms.strategies import Strategy
 
@@ -142,21 +140,8 @@ def entries(
 
 
 def bound_of(run: Run, quick: bool = False) -> LowerBound | None:
-    """Return what no factorization can beat, or None where nothing is known.
-
-    Parameters
-    ----------
-    run : Run
-    quick : bool
-        By closed forms alone, in no time; else by the dual problem too, which is nearer to the
-        truth and takes up to a minute.
-    """
-    if not quick:
-        return lower_bound(run.estimated, run.participation, run.objective)
-    if not run.of_prefix_sums:
-        return None
-    spacing = spacing_of(run.participation, run.steps)
-    return LowerBound(prefix_sum_bound(run.steps, spacing), True, CLOSED_FORM)
+    """Return what no factorization can beat for a run; see `mechanisms.lower_bounds`."""
+    return lower_bound(run.estimated, run.participation, run.objective, quick=quick)
 
 
 def compare(

@@ -28,6 +28,9 @@ class Planner(click.Group):
     def main(self, *args: Any, **extra: Any) -> NoReturn:
         """Run the command line and exit."""
         run: Callable[..., Any] = super().main
+        # Read when NumPy is imported, later: threads that wait for each other make small matrices
+        # slow.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         try:
             status = run(*args, **(extra | {"standalone_mode": False}))
         except click.exceptions.Abort:

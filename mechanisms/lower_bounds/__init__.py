@@ -68,7 +68,11 @@ class LowerBound:
 
 
 def lower_bound(
-    workload: Workload, participation: Participation = _ONE, objective: Objective = "mean"
+    workload: Workload,
+    participation: Participation = _ONE,
+    objective: Objective = "mean",
+    *,
+    quick: bool = False,
 ) -> LowerBound | None:
     """Bound the error of all factorizations of a workload from below.
 
@@ -79,12 +83,15 @@ def lower_bound(
         Cyclic Poisson sampling counts as a single participation, as its sensitivity does.
     objective : {"mean", "max"}
         Whether `Strategy.rmse` or `Strategy.max_error` is bounded.
+    quick : bool
+        By the closed form alone, in no time; else by the dual problem too, which is nearer to the
+        truth and takes up to a minute.
 
     Returns
     -------
     LowerBound or None
         None where none is known: for workloads other than prefix sums beyond `LARGEST_NUMERICAL`
-        steps.
+        steps, and for all of them where it has to be quick.
 
     Raises
     ------
@@ -94,19 +101,19 @@ def lower_bound(
     goal = checked_objective(objective)
     if not isinstance(workload, Workload):
         raise ValueError(f"workload must be one of mechanisms.workloads, got {short(workload)}")
-    return _lower_bound(workload, participation, goal)
+    return _lower_bound(workload, participation, goal, quick)
 
 
 @lru_cache(maxsize=64)
 def _lower_bound(
-    workload: Workload, participation: Participation, objective: Objective
+    workload: Workload, participation: Participation, objective: Objective, quick: bool
 ) -> LowerBound | None:
     found = []
     if workload.poles == _PREFIX_SUMS:
         spacing = spacing_of(participation, workload.steps)
         # The largest error is at least the mean.
         found.append(LowerBound(prefix_sum_bound(workload.steps, spacing), True, CLOSED_FORM))
-    if workload.steps <= LARGEST_NUMERICAL:
+    if workload.steps <= LARGEST_NUMERICAL and not quick:
         dual = best_dual(workload, participation, objective)
         found.append(LowerBound(certify(workload.matrix(), dual), True, DUAL))
     return max(found, key=lambda bound: bound.value, default=None)
