@@ -230,7 +230,7 @@ def _errors(rows: Sequence[Row]) -> str:
 
 def _times(rows: Sequence[Row]) -> str:
     header = ["", "ours, first", "again", "jax-privacy, first", "again", "of it compiling"]
-    header += ["first", "again", "running"]
+    header += ["ratio, first", "again", "running"]
     body = []
     for row in rows:
         ours = _ours(row)
@@ -330,7 +330,8 @@ def _ratio(ratio: Ratio) -> str:
 
 
 def _percent(fraction: float) -> str:
-    return f"{fraction * 100.0:.3g} %"
+    percent = 100.0 * fraction
+    return f"{percent:,.0f} %" if percent >= 999.5 else f"{percent:.3g} %"
 
 
 def _signed(fraction: float) -> str:
