@@ -5,15 +5,8 @@ from collections.abc import Callable
 from typing import Final
 
 from accountant.parameters import short, whole_count
-from mechanisms.workloads import (
-    Array,
-    Workload,
-    cooldown_rate,
-    cosine_rate,
-    learning_rates,
-    linear_decay_rate,
-    momentum,
-)
+from mechanisms.rate_schedules import cooldown_rate, cosine_rate, linear_decay_rate
+from mechanisms.workloads import Array, Workload, learning_rates, momentum
 
 __all__ = ["WORKLOAD_WORDS", "parse_workload"]
 

@@ -18,11 +18,12 @@ from mechanisms.participation import (
     MinSeparation,
     SingleParticipation,
 )
+from mechanisms.rate_schedules import cosine_rate
 from mechanisms.sensitivity import UnsupportedParticipationError
 from mechanisms.strategies.banded import Banded
 from mechanisms.strategies.base import Strategy
 from mechanisms.strategies.toeplitz import BandedToeplitz
-from mechanisms.workloads import cosine_rate, learning_rates, momentum, prefix_sum
+from mechanisms.workloads import learning_rates, momentum, prefix_sum
 
 ONE = SingleParticipation()
 

@@ -17,6 +17,7 @@ from mechanisms.participation import (
     MinSeparation,
     SingleParticipation,
 )
+from mechanisms.rate_schedules import cosine_rate
 from mechanisms.sensitivity import UnsupportedParticipationError
 from mechanisms.strategies import Strategy
 from mechanisms.strategies.blt import BLT
@@ -30,14 +31,7 @@ from mechanisms.strategies.blt_kernels import (
     sensitivity_squared,
     strategy_loss,
 )
-from mechanisms.workloads import (
-    ToeplitzWorkload,
-    cosine_rate,
-    learning_rates,
-    momentum,
-    prefix_sum,
-    toeplitz,
-)
+from mechanisms.workloads import ToeplitzWorkload, learning_rates, momentum, prefix_sum, toeplitz
 
 SINGLE = SingleParticipation()
 SIX = MinSeparation(342, 6)

@@ -8,15 +8,9 @@ from hypothesis import strategies as st
 from mechanisms import BallsInBins, CyclicPoisson, FixedEpochOrder, MinSeparation
 from mechanisms import SingleParticipation as Single
 from mechanisms.designs import DESIGNS, Design, Run, parse, parse_workload, suitable
+from mechanisms.rate_schedules import cooldown_rate, cosine_rate, linear_decay_rate
 from mechanisms.strategies import Strategy
-from mechanisms.workloads import (
-    cooldown_rate,
-    cosine_rate,
-    learning_rates,
-    linear_decay_rate,
-    momentum,
-    prefix_sum,
-)
+from mechanisms.workloads import learning_rates, momentum, prefix_sum
 
 SHORT = Run(24, MinSeparation(8, 3))
 NAMES = [kind if known.sized is None else f"{kind}:3" for kind, known in DESIGNS.items()]

@@ -23,10 +23,11 @@ from mechanisms.participation import (
     MinSeparation,
     SingleParticipation,
 )
+from mechanisms.rate_schedules import cosine_rate
 from mechanisms.strategies import BLT, BandedToeplitz, Identity, SquareRoot
 from mechanisms.strategies.banded import Banded
 from mechanisms.strategies.dense import Dense
-from mechanisms.workloads import cosine_rate, from_matrix, learning_rates, momentum, prefix_sum
+from mechanisms.workloads import from_matrix, learning_rates, momentum, prefix_sum
 
 ONE = SingleParticipation()
 WORKLOADS = [

@@ -26,8 +26,9 @@ from mechanisms import (
     prefix_sum,
 )
 from mechanisms.lower_bounds import lower_bound
+from mechanisms.rate_schedules import cosine_rate
 from mechanisms.sensitivity import UnsupportedParticipationError
-from mechanisms.workloads import cosine_rate, learning_rates
+from mechanisms.workloads import learning_rates
 from tests.mechanisms.test_sensitivity import truth
 
 STEPS = 7

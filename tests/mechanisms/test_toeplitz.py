@@ -18,6 +18,7 @@ from mechanisms.participation import (
     MinSeparation,
     SingleParticipation,
 )
+from mechanisms.rate_schedules import cosine_rate
 from mechanisms.sensitivity import UnsupportedParticipationError
 from mechanisms.strategies import toeplitz_optimization
 from mechanisms.strategies.base import Strategy
@@ -110,7 +111,7 @@ WORKLOADS = [
     workloads.momentum(STEPS, 0.9),
     workloads.momentum(STEPS, 0.5, 0.1),
     workloads.toeplitz(np.linspace(1.0, -1.0, STEPS)),
-    workloads.learning_rates(workloads.cosine_rate(STEPS), 0.9),
+    workloads.learning_rates(cosine_rate(STEPS), 0.9),
 ]
 STRATEGIES = [
     BandedToeplitz(STEPS, [1.0]),
@@ -270,8 +271,8 @@ def test_cyclic_poisson_needs_as_many_groups_as_bands():
         (workloads.prefix_sum(30_000), "mean"),
         (workloads.prefix_sum(30_000), "max"),
         (workloads.momentum(40, 0.9, 0.1), "mean"),
-        (workloads.learning_rates(workloads.cosine_rate(40), 0.5), "mean"),
-        (workloads.learning_rates(workloads.cosine_rate(40), 0.5), "max"),
+        (workloads.learning_rates(cosine_rate(40), 0.5), "mean"),
+        (workloads.learning_rates(cosine_rate(40), 0.5), "max"),
     ],
 )
 def test_gradients_are_those_of_finite_differences(workload, objective):
@@ -356,7 +357,7 @@ def test_more_bands_than_the_separation_are_never_worse(objective, separation, c
         workloads.momentum(150, 0.9),
         workloads.momentum(150, 0.9, 0.05),
         workloads.toeplitz(1.0 + np.arange(150.0)),
-        workloads.learning_rates(workloads.cosine_rate(150), 0.9),
+        workloads.learning_rates(cosine_rate(150), 0.9),
         workloads.from_matrix(np.tril(np.random.default_rng(3).uniform(0.5, 1.5, (150, 150)))),
     ],
     ids=repr,
@@ -503,6 +504,6 @@ def test_what_is_not_sound_is_refused(make):
 
 
 def test_rows_of_a_schedule_are_optimized_for_few_steps_only():
-    schedule = workloads.learning_rates(workloads.cosine_rate(5000))
+    schedule = workloads.learning_rates(cosine_rate(5000))
     with pytest.raises(ValueError, match="at most 4096 steps"):
         BandedToeplitz.optimize(steps=5000, bands=2, workload=schedule)

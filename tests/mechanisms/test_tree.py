@@ -21,17 +21,11 @@ from mechanisms.participation import (
     MinSeparation,
     SingleParticipation,
 )
+from mechanisms.rate_schedules import cosine_rate
 from mechanisms.sensitivity import UnsupportedParticipationError
 from mechanisms.strategies import Strategy
 from mechanisms.strategies.tree import BinaryTree
-from mechanisms.workloads import (
-    cosine_rate,
-    from_matrix,
-    learning_rates,
-    momentum,
-    prefix_sum,
-    toeplitz,
-)
+from mechanisms.workloads import from_matrix, learning_rates, momentum, prefix_sum, toeplitz
 
 ESTIMATORS = ("plain", "online", "full")
 

@@ -2,17 +2,8 @@ import numpy as np
 import pytest
 
 from mechanisms import workloads
-from mechanisms.workloads import (
-    constant_rate,
-    cooldown_rate,
-    cosine_rate,
-    from_matrix,
-    learning_rates,
-    linear_decay_rate,
-    momentum,
-    prefix_sum,
-    toeplitz,
-)
+from mechanisms.rate_schedules import constant_rate, cooldown_rate, cosine_rate, linear_decay_rate
+from mechanisms.workloads import from_matrix, learning_rates, momentum, prefix_sum, toeplitz
 
 EVERY = [
     prefix_sum(7),
