@@ -14,7 +14,16 @@ from mechanisms.exploration import Cost, FrontierPoint
 from mechanisms.plan import Plan
 from ui.entries import grouped, rounded, rounded_up
 
-__all__ = ["Chart", "Curve", "Scenario", "camera", "frontier_charts", "quiet", "training_chart"]
+__all__ = [
+    "Chart",
+    "Curve",
+    "Scenario",
+    "camera",
+    "frontier_charts",
+    "quiet",
+    "ticks",
+    "training_chart",
+]
 
 MINE: Final = "#3b82f6"
 PINNED: Final = "#8b8f97"
@@ -75,6 +84,13 @@ def quiet(figure: go.Figure, height: int) -> go.Figure:
         hovermode="x unified",
     )
     return figure
+
+
+def ticks(values: Sequence[float]) -> str | None:
+    """Return the step between ticks of a logarithmic axis: None, where few powers are in sight."""
+    if not values or max(values) > 4 * min(values):
+        return "D2"
+    return "D1" if max(values) > 1.6 * min(values) else None
 
 
 def training_chart(curves: Sequence[Curve]) -> Chart:

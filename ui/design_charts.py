@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from mechanisms.design_views import Picture, Point, SizePoint, best_possible, by_size
 from mechanisms.designs import DESIGNS
 from mechanisms.recommendation import Recommendation
-from ui.charts import LONGER, MINE, PINNED, SHORTER, Chart, quiet
+from ui.charts import LONGER, MINE, PINNED, SHORTER, Chart, quiet, ticks
 from ui.design_table import copies, takes
 from ui.entries import grouped, rounded
 
@@ -59,10 +59,15 @@ def size_chart(recommendation: Recommendation, parameters: int | None) -> Chart:
     figure.update_xaxes(
         title="bands (which keep one copy less) or buffers", type="log", dtick="D2", tickformat="~s"
     )
-    figure.update_yaxes(title="error, in clipping norms", type="log", dtick="D2", tickformat="~g")
+    _errors(figure, [height for trace in figure.data for height in trace.y])
     quiet(figure, 420)
     figure.update_layout(hovermode="closest")
     return Chart(figure, " ".join(said), "error-against-size")
+
+
+def _errors(figure: go.Figure, heights: Sequence[float]) -> None:
+    title = "error, in clipping norms"
+    figure.update_yaxes(title=title, type="log", dtick=ticks(heights), tickformat="~g")
 
 
 def _error(recommendation: Recommendation) -> str:
@@ -127,7 +132,7 @@ def steps_chart(curves: Mapping[str, Sequence[Point]]) -> Chart:
             f"{rounded(last.error, 4)} after step {grouped(last.step)}."
         )
     figure.update_xaxes(title="step", type="log", dtick=1, tickformat="~s", hoverformat=",d")
-    figure.update_yaxes(title="error, in clipping norms", type="log", dtick="D2", tickformat="~g")
+    _errors(figure, [point.error for points in curves.values() for point in points])
     quiet(figure, 400)
     words = f"Standard error of what is estimated, step by step. {' '.join(said)}"
     return Chart(figure, words, "error-over-steps")

@@ -30,21 +30,21 @@ __all__ = ["show_results", "stopped", "use"]
 PARTS: Final = {"beginning": "The first ones", "sample": "Some of the whole run"}
 
 
-def show_results(job: Job, shown: Recommendation, at: Limits, how: str) -> None:
+def show_results(job: Job, shown: Recommendation, at: Limits, how: str, *, bounding: bool) -> None:
     """Draw what to use and why, what else there is, and what it looks like."""
     found = [one for one in job.found if one.choice in shown.choices]
     best = next(one for one in found if one.choice == shown.best)
     words = shown.words
-    if job.bounding:
+    if bounding:
         words = tuple(word for word in words if "not known here" not in word)
     st.markdown(escaped(" ".join(words).replace("epsilon", "ε")))
     _facts(best, shown, at)
     _actions(best, job)
     if job.stopped:
         stopped(job)
-    elif job.bounding:
+    elif bounding:
         st.caption("How well any mechanism could do at best is being worked out …")
-    _table(found, best, shown, at, job, how)
+    _table(found, best, shown, at, how, bounding)
     _sizes(shown, at)
     _steps(found, best, job)
     _pictures(found, best, job)
@@ -174,8 +174,8 @@ def _table(
     best: Measured,
     shown: Recommendation,
     at: Limits,
-    job: Job,
     how: str,
+    bounding: bool,
 ) -> None:
     place = section(f"Mechanisms at ε = {rounded(shown.epsilon, 4)}")
     st.caption(escaped(how))
@@ -185,7 +185,7 @@ def _table(
         f"Show all {len(found)}, not only the best of each kind", key="every size"
     )
     columns = mechanisms_table(
-        found if everything else few, shown, best, at.parameters, bounding=job.bounding
+        found if everything else few, shown, best, at.parameters, bounding=bounding
     )
     st.table(columns, border="horizontal", hide_index=True)
     st.caption(

@@ -9,6 +9,7 @@ from typing import Final, Literal
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from mechanisms.design_views import PREFIX_SUMS
 from mechanisms.exploration import suggested_delta, written
 from ui.answers import Answer, answer
 from ui.drafts import CHOICES
@@ -254,9 +255,11 @@ def _mechanism(question: Question) -> None:
     title = current().draft.mechanism if question.design is None else question.design.title
     with st.container(key="mechanism", gap="xsmall"):
         st.markdown(f"{LABELS['mechanism']}: **{escaped(title)}**")
-        serves = SAID[question.purpose.objective].lower()
+        words = question.purpose.words
+        workload = "prefix sums" if words == PREFIX_SUMS else words
         if question.design is not None:
-            st.caption(escaped(f"Designed for {serves} of {question.purpose.words} workloads."))
+            counts = SAID[question.purpose.objective].lower()
+            st.caption(escaped(f"Designed for {workload}; what counts: {counts}."))
         st.button(
             "Use independent noise",
             key="remove.mechanism",

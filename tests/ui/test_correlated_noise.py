@@ -217,7 +217,9 @@ def test_the_plan_page_with_a_mechanism():
     assert metrics["Noise std. dev."] == rounded_up(plan.noise_stddev)
     assert not page.get("plotly_chart")  # neither a curve that there is not, nor a frontier
     assert "counts as one release" in said(page)
-    assert "Designed for mean over the steps" in " ".join(c.value for c in page.caption)
+    assert "Designed for prefix sums; what counts\\: mean over the steps" in " ".join(
+        c.value for c in page.caption
+    )
     page = press(page, "Use independent noise")
     independent = PLAN.replace(noise_multiplier=0.7)
     assert title(page) == f"This run costs ε ≤ {rounded_up(independent.epsilon)} at δ = 1e-6"

@@ -81,8 +81,11 @@ def _own_cost(asked: Question, answered: Answer) -> str:
 
 
 def _compare(job: Job, at: Limits, title: DeltaGenerator, how: str) -> None:
+    # In the order in which they come to be: what is drawn may be out of date, but never unnoticed.
+    compared = job.compared
+    bounding = job.bounding and not job.stopped
     whole = job.recommendation
-    if not (job.compared or job.stopped or job.refusal is not None):
+    if not (compared or job.stopped or job.refusal is not None):
         _under_way(job, how)
         st.rerun()
     elif whole is None:
@@ -96,8 +99,8 @@ def _compare(job: Job, at: Limits, title: DeltaGenerator, how: str) -> None:
         st.error("Every mechanism keeps more model copies than that: allow more of them.")
     else:
         title.title(f"Use {shown.best.title}", anchor=False)
-        show_results(job, shown, at, how)
-        if job.bounding and not job.stopped:
+        show_results(job, shown, at, how, bounding=bounding)
+        if bounding:
             place = st.empty()  # where nothing is drawn, and an input's change is heard
             waited(job.future, lambda: place.empty(), _LOOK)
             st.rerun()
