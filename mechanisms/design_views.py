@@ -1,4 +1,4 @@
-"""Designs as people look at them: rows of a table, curves, and small pictures of large matrices.
+"""Designs as people look at them: rows of a table, and curves.
 
 Everything here is a view of strategies and of `mechanisms.recommendation`; nothing is chosen.
 """
@@ -6,11 +6,7 @@ Everything here is a view of strategies and of `mechanisms.recommendation`; noth
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeAlias, get_args
-
-import numpy as np
-import numpy.typing as npt
-from scipy.signal import lfilter
+from typing import Final, get_args
 
 from accountant.parameters import short, whole_count
 from mechanisms import workloads
@@ -19,7 +15,7 @@ from mechanisms.plan import Plan
 from mechanisms.planning.fields import PlanError
 from mechanisms.planning.participation import participation
 from mechanisms.recommendation import Choice, Recommendation
-from mechanisms.strategies import BLT, BandedToeplitz, Identity, InverseBandedToeplitz, Strategy
+from mechanisms.strategies import BLT, Identity, Strategy
 from mechanisms.workload_words import parse_workload
 from mechanisms.workloads import Workload
 
@@ -27,7 +23,6 @@ __all__ = [
     "PREFIX_SUMS",
     "SCHEDULES",
     "Measured",
-    "Picture",
     "Point",
     "Purpose",
     "SizePoint",
@@ -37,13 +32,10 @@ __all__ = [
     "error_over_steps",
     "gigabytes",
     "measured",
-    "picture",
     "run_of",
     "strategy_of",
     "within",
 ]
-
-Array: TypeAlias = npt.NDArray[np.float64]
 
 PREFIX_SUMS: Final = "prefix"  # the workload of SGD with a constant learning rate, in words
 SCHEDULES: Final = ("cosine", "linear", "cooldown")
@@ -51,7 +43,6 @@ SCHEDULES: Final = ("cosine", "linear", "cooldown")
 _LONGEST_SCHEDULE: Final = 10**6  # steps with a learning rate each
 _LONGEST_VECTOR: Final = 10**7  # steps for which one number each is formed
 _CLOSED_FORMS: Final = 100  # points of a curve that are worked out one by one
-_LONGEST_MATRIX: Final = 2560  # steps for which whole matrices are formed
 _BYTES: Final = 4  # of a model's parameter in single precision
 
 
@@ -205,6 +196,14 @@ def best_possible(recommendation: Recommendation) -> float | None:
     return None
 
 
+def best_of_each_kind(found: Iterable[Measured]) -> tuple[Measured, ...]:
+    """Return the first of each kind of design, in their order."""
+    kept: dict[str, Measured] = {}
+    for one in found:
+        kept.setdefault(one.choice.design.kind, one)
+    return tuple(kept.values())
+
+
 @dataclass(frozen=True, slots=True)
 class SizePoint:
     """A design of one kind: its bands or buffers, its error, what it keeps."""
@@ -293,128 +292,3 @@ def _error_at(strategy: Strategy, workload: Workload, step: int) -> float:
     if isinstance(strategy, BLT):
         shorter = BLT(step, strategy.decay, strategy.weights)
     return math.sqrt(shorter.max_squared_error(workloads.ToeplitzWorkload(step, poles=poles)))
-
-
-# -- pictures of matrices --------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """C and the correlation of the noise, small enough to look at.
-
-    Attributes
-    ----------
-    steps : tuple of int
-        The steps that are shown, counted from 1.
-    rows : tuple of int
-        The rows of C that are shown, counted from 1: its steps, unless C is a tree's.
-    matrix : array of shape (rows, steps)
-        C at these rows and steps.
-    correlation : array of shape (steps, steps)
-        Correlation of the noise between these steps: ``D D^T`` divided by the roots of its
-        diagonal.
-    """
-
-    steps: tuple[int, ...]
-    rows: tuple[int, ...]
-    matrix: Array
-    correlation: Array
-
-    @property
-    def strongest(self) -> float:
-        """Largest absolute correlation between two different steps; 1 where there is none."""
-        apart = ~np.eye(len(self.correlation), dtype=bool)
-        return float(np.max(np.abs(self.correlation[apart]), initial=0.0)) or 1.0
-
-
-def picture(strategy: Strategy, size: int = 96, *, beginning: bool = False) -> Picture:
-    """Return a picture of a strategy's matrices, at most `size` steps wide.
-
-    Parameters
-    ----------
-    strategy : Strategy
-    size : int
-        At least 1. Longer runs are sampled: every so many steps, one is shown.
-    beginning : bool
-        Show the first steps instead, every one of them.
-
-    Raises
-    ------
-    ValueError
-        If the matrices are too large to form, and not those of a filter that treats all steps
-        alike.
-    """
-    count = min(strategy.steps, whole_count(size, "size", 1))
-    stride = 1 if beginning else -(-strategy.steps // count)
-    shown = np.arange(count if beginning else -(-strategy.steps // stride)) * stride
-    last = int(shown[-1]) + 1
-    columns = _columns(strategy, last) if last <= _LONGEST_VECTOR else None
-    if columns is not None:
-        first, inverse = columns
-        lags = shown[:, None] - shown[None, :]
-        matrix = np.where(lags >= 0, first[np.maximum(lags, 0)], 0.0)
-        covariance = _covariance(inverse, shown, stride)
-        rows = shown
-    else:
-        if strategy.steps > _LONGEST_MATRIX:
-            raise ValueError(
-                f"the matrices of {strategy.steps} steps are too large for a picture; this "
-                f"mechanism's are drawn for at most {_LONGEST_MATRIX} steps"
-            )
-        whole = strategy.matrix()
-        # A tree's rows are its nodes.
-        rows = shown if len(whole) == strategy.steps else _evenly(len(whole), count)
-        matrix = whole[np.ix_(rows, shown)]
-        decoder = strategy.decoder()[shown]
-        covariance = decoder @ decoder.T
-    spread = np.sqrt(np.diagonal(covariance))
-    return Picture(
-        steps=tuple((shown + 1).tolist()),
-        rows=tuple((rows + 1).tolist()),
-        matrix=np.ascontiguousarray(matrix),
-        correlation=np.clip(covariance / np.outer(spread, spread), -1.0, 1.0),
-    )
-
-
-def _columns(strategy: Strategy, length: int) -> tuple[Array, Array] | None:
-    """Return the beginnings of the first columns of C and of its inverse; None without those."""
-    unit = np.zeros(length)
-    unit[0] = 1.0
-    if isinstance(strategy, Identity):
-        return unit, unit
-    if isinstance(strategy, BLT):
-        shorter = BLT(length, strategy.decay, strategy.weights)
-        return shorter.coefficients(), shorter.inverse_coefficients()
-    if isinstance(strategy, BandedToeplitz):
-        coefficients = np.asarray(strategy.coefficients)
-        return lfilter(coefficients, [1.0], unit), lfilter([1.0], coefficients, unit)
-    if isinstance(strategy, InverseBandedToeplitz):
-        coefficients = np.asarray(strategy.inverse_coefficients)
-        return lfilter([1.0], coefficients, unit), lfilter(coefficients, [1.0], unit)
-    return None
-
-
-def _covariance(inverse: Array, shown: npt.NDArray[np.intp], stride: int) -> Array:
-    """Return D D^T at evenly spaced steps, D Toeplitz: one sum along the run for every distance."""
-    count = len(shown)
-    found = np.empty((count, count))
-    for apart in range(count):
-        lag = apart * stride
-        products = np.cumsum(inverse[: len(inverse) - lag] * inverse[lag:])
-        values = products[shown[: count - apart]]
-        near = np.arange(count - apart)
-        found[near, near + apart] = found[near + apart, near] = values
-    return found
-
-
-def _evenly(length: int, count: int) -> npt.NDArray[np.intp]:
-    """Return about `count` indices below a length, evenly spaced and starting at 0."""
-    return np.arange(0, length, -(-length // count))
-
-
-def best_of_each_kind(found: Iterable[Measured]) -> tuple[Measured, ...]:
-    """Return the first of each kind of design, in their order."""
-    kept: dict[str, Measured] = {}
-    for one in found:
-        kept.setdefault(one.choice.design.kind, one)
-    return tuple(kept.values())

@@ -5,7 +5,8 @@ from typing import Final
 
 import plotly.graph_objects as go
 
-from mechanisms.design_views import Picture, Point, SizePoint, best_possible, by_size
+from mechanisms.design_pictures import Picture
+from mechanisms.design_views import Point, SizePoint, best_possible, by_size
 from mechanisms.designs import DESIGNS
 from mechanisms.recommendation import Recommendation
 from ui.charts import LONGER, MINE, PINNED, SHORTER, Chart, quiet, ticks

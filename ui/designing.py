@@ -12,8 +12,9 @@ from functools import lru_cache, partial
 from threading import Thread
 from typing import Any, Final, TypeVar
 
-from mechanisms.design_views import Measured, Picture, Point, Purpose, error_over_steps, measured
-from mechanisms.design_views import picture as picture_of
+from mechanisms.design_pictures import Picture
+from mechanisms.design_pictures import picture as picture_of
+from mechanisms.design_views import Measured, Point, Purpose, error_over_steps, measured
 from mechanisms.designs import Design
 from mechanisms.plan import Plan
 from mechanisms.planning.fields import PlanError

@@ -7,6 +7,7 @@ import pytest
 
 from mechanisms import Plan
 from mechanisms.comparison import Row, entry
+from mechanisms.design_pictures import picture
 from mechanisms.design_views import (
     Measured,
     Purpose,
@@ -16,7 +17,6 @@ from mechanisms.design_views import (
     error_over_steps,
     gigabytes,
     measured,
-    picture,
     run_of,
     strategy_of,
     within,

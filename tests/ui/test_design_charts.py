@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mechanisms.design_views import Picture, Point, picture
+from mechanisms.design_pictures import Picture, picture
+from mechanisms.design_views import Point
 from mechanisms.designs import parse
 from mechanisms.strategies import BLT, BinaryTree
 from ui.charts import ticks
