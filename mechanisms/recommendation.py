@@ -21,6 +21,7 @@ __all__ = ["Choice", "Recommendation", "recommend"]
 
 # Choices this close to the best are as good: then the one that keeps less is preferred.
 _AS_GOOD = 1.01
+_WORTH_SAYING = 0.01  # percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +126,10 @@ class Recommendation:
         else:
             said.append("How much better another mechanism could do is not known here.")
         least = self.choices[0]
-        if least is not best:
-            percent = 100.0 * (1.0 - least.error / best.error)
+        percent = 100.0 * (1.0 - least.error / best.error)
+        if percent >= _WORTH_SAYING:
             said.append(
-                f"{least.title} would do {percent:.2g} % better, and keep {least.memory} model "
+                f"{least.title} would do {_percent(percent)} better, and keep {least.memory} model "
                 f"copies instead of {best.memory}."
             )
         else:
@@ -141,7 +142,8 @@ class Recommendation:
             other = _leanest(others)
             percent = 100.0 * (other.error / best.error - 1.0)
             said.append(
-                f"{less}, {other.title} ({_copies(other.memory)}) has {percent:.2g} % more error."
+                f"{less}, {other.title} ({_copies(other.memory)}) has {_percent(percent)} more "
+                "error."
             )
         if not best.sensitivity_exact:
             said.append("Its sensitivity is an upper bound: its true cost may be lower.")
@@ -307,3 +309,8 @@ def _leanest(choices: Sequence[Choice]) -> Choice:
 
 def _copies(count: int) -> str:
     return {0: "nothing", 1: "one model copy"}.get(count, f"{count} model copies")
+
+
+def _percent(value: float) -> str:
+    """Write a share as one reads it: 0.3 %, 12 %, 120 %."""
+    return f"{value:.2g} %" if value < 99.5 else f"{value:.0f} %"

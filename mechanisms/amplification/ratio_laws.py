@@ -135,8 +135,10 @@ class RatioLaw:
 
         A value below the first point that stays is spread to that point and to 0.
         """
-        values = np.exp(self.logs)
-        weighed = self.masses * values
+        # Infinite where it overflows: such points stay.
+        with np.errstate(over="ignore"):
+            values = np.exp(self.logs)
+            weighed = self.masses * values
         right = np.cumsum(weighed[::-1])[::-1]
         last = max(1, len(values) - int(np.searchsorted(right[::-1], _LOST * self.mean)))
         start = min(last - 1, int(np.searchsorted(np.cumsum(self.masses), _LOST)))

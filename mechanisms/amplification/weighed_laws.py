@@ -44,7 +44,10 @@ def _removed(laws: WeighedLaws) -> Atoms:
     for weight, law in laws:
         logs = law.logs - math.log(law.mean)
         losses.append(logs + _slack(law, logs))
-        masses.append(weight * law.masses * np.exp(losses[-1]) * (1.0 + 64.0 * ULP))
+        with np.errstate(over="ignore"):
+            weighed = law.masses * np.exp(losses[-1]) * (1.0 + 64.0 * ULP)
+        # No point has more than all; what masses are raised by weighs much far out.
+        masses.append(weight * np.minimum(weighed, 2.0))
         rest += weight * law.lost_p / law.mean * (1.0 + 1e-9)
     return _listed(np.concatenate(losses), np.concatenate(masses), rest)
 
