@@ -21,6 +21,8 @@ __all__ = ["Choice", "Recommendation", "recommend"]
 
 # Choices this close to the best are as good: then the one that keeps less is preferred.
 _AS_GOOD = 1.01
+# In percent: noise is the least that meets the target up to a millionth, and rounding.
+_SLACK = 1.1e-4
 _WORTH_SAYING = 0.01  # percent
 
 
@@ -119,10 +121,8 @@ class Recommendation:
             )
         gap = self.gap(best)
         if gap is not None:
-            said.append(
-                f"That is at most {rounded_up(max(gap, 0.0), 2)} % above what any factorization "
-                "can reach."
-            )
+            above = rounded_up(max(gap, 0.0) + _SLACK, 2)
+            said.append(f"That is at most {above} % above what any factorization can reach.")
         else:
             said.append("How much better another mechanism could do is not known here.")
         least = self.choices[0]

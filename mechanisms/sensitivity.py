@@ -44,6 +44,10 @@ _UNIT: Final = 2.0**-53
 _MOST_WORK: Final = 2e9
 # Steps for which a square matrix may serve to sharpen a bound.
 _SHARPENED: Final = 2048
+# Steps that are walked through one by one: a few seconds.
+_MOST_STEPS: Final = 10**8
+# Squared norms within are doubles, and what underflows next to them is far below their rounding.
+_SMALLEST, _LARGEST = 1e-240, 1e280
 
 ONE_COLUMN: Final = "the largest column norm"
 ORTHOGONAL: Final = "columns of one pattern are orthogonal (arXiv 2306.08153)"
@@ -84,7 +88,9 @@ def of_matrix(matrix: Array, participation: Participation) -> Sensitivity:
     lowest = int(np.max(np.where(matrix != 0.0, rows - columns, 0), initial=0))
     is_triangular = not np.any(np.where(rows < columns, matrix, 0.0))
     bands = lowest + 1 if is_triangular else None
-    return of_gram(matrix.T @ matrix, participation, bands=bands, terms=len(matrix))
+    with np.errstate(over="ignore", invalid="ignore"):
+        gram = matrix.T @ matrix
+    return of_gram(gram, participation, bands=bands, terms=len(matrix))
 
 
 def of_gram(
@@ -116,6 +122,7 @@ def of_gram(
     # |X_ij| as computed is off by at most this share of |C_i| |C_j|.
     off = 2.0 * ((steps if terms is None else terms) + 4) * _UNIT
     norms = np.diagonal(gram) * (1.0 + off)
+    _refuse_extreme(norms)
     separation, count = participation.separation(steps), participation.count(steps)
     if count <= 1 or (bands is not None and bands <= separation):
         return of_columns(norms, participation)
@@ -146,6 +153,7 @@ def of_columns(squared_norms: Array, participation: Participation) -> Sensitivit
         Squared norms of the columns, rounded up.
     participation : Participation
     """
+    _refuse_extreme(squared_norms)
     steps = len(squared_norms)
     count = participation.count(steps)
     if isinstance(participation, SingleParticipation | CyclicPoisson) or count <= 1:
@@ -177,11 +185,18 @@ def of_toeplitz(coefficients: Array, steps: int, participation: Participation) -
         If nothing is proved for it.
     """
     c = np.ascontiguousarray(np.trim_zeros(coefficients[:steps], "b"), dtype=np.float64)
+    with np.errstate(over="ignore"):
+        _refuse_extreme(c * c)
     separation, count = participation.separation(steps), participation.count(steps)
     if count <= 1 or len(c) <= separation:
         return _of_early_columns(c, steps, separation, count, participation)
     if isinstance(participation, CyclicPoisson):
         raise UnsupportedParticipationError(_too_many_bands(participation, len(c)))
+    if min(steps, (count - 1) * separation + len(c)) > _MOST_STEPS:
+        raise UnsupportedParticipationError(
+            f"with more bands ({len(c)}) than the separation of {separation} at most {_MOST_STEPS} "
+            f"steps are walked through, got {steps}: take fewer bands, or a BLT strategy"
+        )
     if np.all(c >= 0.0) and np.all(c[1:] <= c[:-1]):
         squared, terms, fully = _early_participations(c, steps, separation, count)
         return Sensitivity(rounded_up(squared, terms), fully, DECREASING)
@@ -228,6 +243,17 @@ def separated_maximum(values: Array, separation: int, count: int) -> float:
 def rounded_up(squared: float, terms: float) -> float:
     """Return the root of a sum of so many products that are not negative, rounded up."""
     return math.nextafter(math.sqrt(squared * (1.0 + 2.0 * (terms + 4) * _UNIT)), math.inf)
+
+
+def _refuse_extreme(squared_norms: Array) -> None:
+    """Refuse a matrix whose squares underflow or overflow: sums of them would bound nothing."""
+    largest = float(np.max(squared_norms, initial=0.0))
+    if not _SMALLEST <= largest <= _LARGEST:
+        raise ValueError(
+            f"the largest column of C must have a norm within [{math.sqrt(_SMALLEST):g}, "
+            f"{math.sqrt(_LARGEST):g}], so that its square is a double: multiply C by a number, "
+            "which changes nothing that it is used for"
+        )
 
 
 def _too_many_bands(participation: CyclicPoisson, bands: int | None) -> str:

@@ -35,6 +35,7 @@ __all__ = [
 Array = npt.NDArray[np.float64]
 
 LARGEST_DENSE: Final = 8192  # steps whose square matrix is formed: half a gigabyte
+_SMALLEST, _LARGEST = 1e-100, 1e100
 LARGEST_VECTOR: Final = 10**8  # steps for which one number each is held
 
 
@@ -366,6 +367,7 @@ def lower_triangular(matrix: npt.ArrayLike, name: str) -> Array:
     refuse_large_matrix(len(values))
     if not np.all(np.isfinite(values)):
         raise ValueError(f"{name} must hold finite numbers only")
+    _refuse_extreme(values, name)
     if np.any(np.triu(values, 1)):
         raise ValueError(f"{name} must be lower triangular: a step cannot use later ones")
     if not np.all(np.diagonal(values)):
@@ -385,6 +387,16 @@ def _is_number(value: Any) -> bool:
     return is_number and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _refuse_extreme(values: Array, name: str) -> None:
+    """Refuse numbers whose squares underflow or overflow."""
+    largest = float(np.max(np.abs(values), initial=0.0))
+    if not _SMALLEST <= largest <= _LARGEST:
+        raise ValueError(
+            f"the largest of {name} must have a size within [{_SMALLEST:g}, {_LARGEST:g}], so that "
+            f"its square is a double, got {largest:g}: choose other units"
+        )
+
+
 def _vector(values: npt.ArrayLike | Sequence[float], name: str) -> Array:
     """Return a checked copy, read-only, of finite numbers in one dimension."""
     try:
@@ -401,5 +413,6 @@ def _vector(values: npt.ArrayLike | Sequence[float], name: str) -> Array:
         )
     if not np.all(np.isfinite(found)):
         raise ValueError(f"{name} must be finite numbers")
+    _refuse_extreme(found, name)
     found.flags.writeable = False
     return found

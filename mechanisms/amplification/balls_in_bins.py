@@ -23,7 +23,7 @@ from accountant.errors import CalibrationError, UnsupportedEventError
 from accountant.events import RandomAllocationDpEvent
 from accountant.parameters import ONE_RECORD, short
 from accountant.privacy_loss import PrivacyLoss, privacy_loss
-from mechanisms.amplification.modes import ModeGram, mode_gram
+from mechanisms.amplification.modes import ModeGram, mode_gram, refuse_more_epochs
 from mechanisms.amplification.tree_kernels import (
     Arrangement,
     Tree,
@@ -142,6 +142,7 @@ def balls_in_bins_noise_multiplier(
         raise ValueError(f"epsilon must be a finite number above 0, got {short(epsilon)}")
     target = _probability(delta)
     gram = mode_gram(strategy, participation)
+    refuse_more_epochs(strategy, participation)
     unit = strategy.sensitivity(participation)
 
     def at(noise: float) -> _Problem:
@@ -221,6 +222,7 @@ class _Problem:
                 "hidden"
             )
         gram = mode_gram(strategy, participation)
+        refuse_more_epochs(strategy, participation)
         return cls(gram, strategy.sensitivity(participation), float(number), relation)
 
     @property

@@ -18,7 +18,7 @@ from mechanisms.strategies.base import Strategy
 from mechanisms.strategies.identity import Identity
 from mechanisms.strategies.power_series import enclosed_inverse
 
-__all__ = ["ModeGram", "first_column", "mode_gram"]
+__all__ = ["ModeGram", "first_column", "mode_gram", "refuse_more_epochs"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -109,6 +109,16 @@ def mode_gram(strategy: Strategy, participation: BallsInBins) -> ModeGram:
     if np.all((below >= 0.0) | (above - below > 1e-3 * sizes) & (sizes < FAINT)):
         lower = _of_toeplitz(np.maximum(below, 0.0), steps, participation)[0]
     return _bounded(upper, lower, roundings)
+
+
+def refuse_more_epochs(strategy: Strategy, participation: BallsInBins) -> None:
+    """Refuse a run that goes on after the last epoch: nobody would be in its last steps."""
+    most = participation.bins * participation.epochs
+    if strategy.steps > most:
+        raise ValueError(
+            f"{participation.epochs} epochs of {participation.bins} bins are {most} steps, and the "
+            f"strategy has {strategy.steps}: give BallsInBins as many epochs as the run has"
+        )
 
 
 def _of_matrix(matrix: Floats, participation: BallsInBins) -> ModeGram:

@@ -21,7 +21,7 @@ from scipy import linalg
 from accountant.errors import CalibrationError
 from accountant.parameters import short, whole_count
 from mechanisms.amplification.confidence import upper_confidence_bound
-from mechanisms.amplification.modes import mode_gram
+from mechanisms.amplification.modes import mode_gram, refuse_more_epochs
 from mechanisms.amplification.tilted_samples import (
     Floats,
     draws,
@@ -187,6 +187,7 @@ class _Sampler:
     ) -> _Sampler:
         multiplier = _number(noise_multiplier, "noise_multiplier", 1e-2, 1e6)
         gram = mode_gram(strategy, participation).upper
+        refuse_more_epochs(strategy, participation)
         scale = multiplier * strategy.sensitivity(participation)
         kernel = gram / (scale * scale) * (1.0 + 8.0 * ULP)
         # the factor's product is then nowhere below the kernel, and a larger kernel dominates

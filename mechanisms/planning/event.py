@@ -211,13 +211,18 @@ def _loss_of_correlated(
     from accountant import PrivacyLoss, privacy_loss
     from mechanisms.amplification import balls_in_bins_loss
     from mechanisms.planning.participation import participation
+    from mechanisms.strategies import BinaryTree, PrefixTree
 
+    # All nodes of a tree are priced, and a run shows no more than prefix sums of them.
+    shown = isinstance(mechanism, PrefixTree) or not isinstance(mechanism, BinaryTree)
+    _ = plan.sensitivity  # refuses what has no proved sensitivity
     if plan.sampler == "balls_in_bins_once":
         sigma, delta = given(plan, "noise_multiplier"), plan.delta or _SOME_DELTA
-        return balls_in_bins_loss(mechanism, _bins(plan), sigma, delta=delta, relation=known)
+        loss = balls_in_bins_loss(mechanism, _bins(plan), sigma, delta=delta, relation=known)
+        return loss if shown else replace(loss, floor=PrivacyLoss(known))
     found = privacy_loss(event(plan), neighboring_relation=known)
     attained = mechanism.sensitivity_bound(participation(plan)).exact
-    if attained and plan.sampler != "shuffled":
+    if attained and shown and plan.sampler != "shuffled":
         return found
     # Nothing is proved to be lost by a pattern that may not occur, or that nobody has found.
     return replace(found, floor=PrivacyLoss(known))

@@ -234,6 +234,9 @@ def check_mechanism(values: Mapping[str, Any], steps: int | None) -> None:
         return
     if sampler in _CORRELATED_INSTEAD:
         raise PlanError("sampler", sampler, "another one", _CORRELATED_INSTEAD[sampler])
+    if getattr(mechanism, "estimator", None) == "full":
+        reason = "its estimates use nodes of later steps, so that no run can add its noise"
+        raise PlanError("mechanism", mechanism, "a strategy whose noise is made in order", reason)
     if steps is None or steps != mechanism.steps:
         if steps is None:
             raise PlanError("steps", None, f"{mechanism.steps}, as in the mechanism")

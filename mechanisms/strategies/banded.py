@@ -189,7 +189,9 @@ class Banded(Strategy):
     def _column_norms(self) -> Array:
         """Squared norms of the columns, rounded up."""
         columns = self._by_column()
-        found: Array = np.sum(columns * columns, axis=1) * (1.0 + 2.0 * (self.bands + 4) * _UNIT)
+        with np.errstate(over="ignore"):
+            squares = np.sum(columns * columns, axis=1)
+        found: Array = squares * (1.0 + 2.0 * (self.bands + 4) * _UNIT)
         return np.nextafter(found, np.inf)
 
     def _values(self) -> dict[str, Any]:

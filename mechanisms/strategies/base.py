@@ -256,10 +256,12 @@ class Strategy(ABC):
         ValueError
             If the text is not a strategy.
         """
+        if not isinstance(text, (str, bytes)):
+            raise ValueError(f"a strategy must be text, got {short(text)}")
         if len(text) > LARGEST_FILE:
             raise ValueError(f"a strategy has at most {LARGEST_FILE} characters, got {len(text)}")
         try:
-            values = json.loads(text)
+            values = json.loads(text, object_pairs_hook=_without_twins)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"a strategy must be JSON: {short(str(error))}") from None
         return cls.from_dict(values)
@@ -307,6 +309,14 @@ class Strategy(ABC):
 
     def _refuse_large_matrix(self) -> None:
         refuse_large_matrix(self.steps)
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build a mapping, refusing a key that occurs twice: readers differ on which one counts."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key occurs twice")
+    return found
 
 
 # -- numbers in files ------------------------------------------------------------------------------

@@ -206,10 +206,10 @@ class BLT(Strategy):
         if not exact:
             weights = np.abs(weights)
             first = max(1.0, math.nextafter(math.fsum(weights), math.inf))
-        value = closed_forms.sensitivity_bound(
+        value, sharp = closed_forms.sensitivity_bound(
             self.decay, weights, first, self.steps, participation.separation(self.steps), count
         )
-        return Sensitivity(value, exact, method)
+        return Sensitivity(value, exact and sharp, method)
 
     def squared_errors(self, workload: Workload) -> Array:
         """Return the variance of the noise on every row of A x, of shape (steps,)."""

@@ -46,6 +46,8 @@ _ROOT: Final = Decimal("1e-110")
 # Buffers of less weight change no error by 1e-20; poles closer to each other are moved apart.
 _NOTHING: Final = Decimal("1e-40")
 _CLOSE: Final = Decimal("1e-25")
+# Share of a squared sensitivity that rounding may take if the value still counts as exact.
+_SHARP: Final = 1e-9
 
 
 # -- sensitivity -----------------------------------------------------------------------------------
@@ -74,8 +76,10 @@ def is_decreasing(decay: Array, weights: Array) -> bool:
 
 def sensitivity_bound(
     decay: Array, weights: Array, first: float, steps: int, separation: int, count: int
-) -> float:
-    """Norm of C on the steps 0, b, 2b, ..., never too small.
+) -> tuple[float, bool]:
+    """Norm of C on the steps 0, b, 2b, ..., never too small; whether it is right to nine digits.
+
+    Weights of both signs may cancel, so that the margin for rounding is most of the value.
 
     In time O(buffers^2 log(count)), however many steps.
 
@@ -96,7 +100,8 @@ def sensitivity_bound(
     if np.any(weights < 0.0):
         value = sensitivity_squared(rates, weights.copy(), first, *pattern)[0]
     margin = (4200.0 + (len(decay) + 2.0) ** 2) * _UNIT
-    return rounded_up(value + margin * largest, 2)
+    value = max(value, 0.0)
+    return rounded_up(value + margin * largest, 2), 2.0 * margin * largest <= _SHARP * value
 
 
 def rates_of(decay: Array) -> Array:

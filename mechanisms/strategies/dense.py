@@ -1,5 +1,6 @@
 """Any lower triangular matrix, and the best of them."""
 
+import math
 from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
@@ -18,7 +19,7 @@ from mechanisms.participation import (
     MinSeparation,
     Participation,
 )
-from mechanisms.sensitivity import Sensitivity, of_matrix
+from mechanisms.sensitivity import Sensitivity, UnsupportedParticipationError, of_matrix
 from mechanisms.strategies.banded import Banded
 from mechanisms.strategies.base import (
     ONE_PARTICIPATION,
@@ -40,6 +41,9 @@ __all__ = ["Dense"]
 LARGEST_CONDITION: Final = 1e8
 # Relative gain of the dual bound below which a step is the last.
 _TOLERANCE: Final = 1e-11
+_UNIT: Final = 2.0**-53
+# Share of a sensitivity that the inverse's rounding may add.
+_LARGEST_ERROR: Final = 1e-6
 
 
 class Dense(Strategy):
@@ -141,12 +145,26 @@ class Dense(Strategy):
     def sensitivity_bound(self, participation: Participation) -> Sensitivity:
         """Return what `mechanisms.sensitivity.of_matrix` proves of any matrix.
 
+        Noise is drawn with an inverse D in floating point, whose product with C is off the identity
+        by at most ``steps * 2**-53 * |C| |D|`` in Frobenius norm (Higham, "Accuracy and Stability
+        of Numerical Algorithms", section 14.2): the inverse of what is drawn may be that much more
+        sensitive than C, and the bound covers it.
+
         Raises
         ------
         UnsupportedParticipationError
             If nothing is proved for it.
         """
-        return of_matrix(self._matrix, participation)
+        found = of_matrix(self._matrix, participation)
+        norms = float(np.linalg.norm(self._matrix)) * float(np.linalg.norm(self._decoder))
+        off = 2.0 * (self.steps + 4) * _UNIT * norms
+        if not off <= _LARGEST_ERROR:
+            raise UnsupportedParticipationError(
+                f"the inverse of this matrix is not accurate enough to draw noise with: {off:.2g} "
+                "of its sensitivity may be added; use a matrix with a lower condition number"
+            )
+        value = math.nextafter(found.value * (1.0 + 2.0 * off), math.inf)
+        return Sensitivity(value, found.exact, found.method)
 
     @property
     def memory(self) -> int:

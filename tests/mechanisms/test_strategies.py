@@ -193,7 +193,7 @@ def test_columns_are_normalised_and_not_rows():
     """A peer factors X by the plain Cholesky, and normalises rows: 1.4 to 2 times too little."""
     best = Dense.optimize(steps=64, participation=SingleParticipation())
     columns = np.linalg.norm(best.matrix(), axis=0)
-    assert best.sensitivity(SingleParticipation()) == pytest.approx(columns.max(), rel=1e-12)
+    assert best.sensitivity(SingleParticipation()) == pytest.approx(columns.max(), rel=1e-10)
     assert np.allclose(columns, columns[0], rtol=1e-6)
     other = np.linalg.cholesky(best.matrix().T @ best.matrix())
     assert np.linalg.norm(other, axis=0).max() > 1.3 * columns.max()
