@@ -33,6 +33,7 @@ COMMANDS: dict[str, list[str]] = {
     "delta": [*TRAINING, *NOISE, "--epsilon", "3", "--json"],
     "calibrate": [*TRAINING, *DELTA, "--epsilon", "3", "--json"],
     "statement": [*TRAINING, *NOISE, *DELTA],
+    "design": ["--steps", "64", "--min-separation", "16", "--quick", "--json"],
 }
 
 
