@@ -226,7 +226,8 @@ dp-accounting's RDP accountant prices Gaussian and Laplace events, alone, chosen
 or sampled without replacement, without doubling the sensitivity under replace-one, unlike its own
 PLD accountant and unlike this one: halve the noise there to compare. Its PLD accountant (0.6.0)
 counts a repeated randomized response once. jax-privacy and opake-accounting price matrix mechanisms
-under balls-in-bins and b-min-sep sampling by Monte Carlo; this accountant has no such estimate.
+under balls-in-bins and b-min-sep sampling by Monte Carlo; `mechanisms.amplification` bounds those
+under balls in bins with certainty, and by sampling; b-min-sep sampling has no theorem here.
 """
 
 
