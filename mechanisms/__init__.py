@@ -4,7 +4,7 @@
   left out. `PlanError`: why a description of a run does not hold, in one sentence.
 - `Identity`, `BinaryTree`, `PrefixTree`, `SquareRoot`, `BandedToeplitz`, `InverseBandedToeplitz`,
   `BLT`, `Banded`, `Dense`: how noise is correlated over the steps; `Strategy`: what they share.
-- `prefix_sum`, `momentum`, `learning_rates`: what a run estimates.
+- `prefix_sum`, `momentum`, `learning_rates`, `toeplitz`, `from_matrix`: what a run estimates.
 - `SingleParticipation`, `MinSeparation`, `FixedEpochOrder`, `CyclicPoisson`, `BallsInBins`: how
   often one example takes part; `federated` finds it from a population and its rounds.
 - `recommend`: which mechanism a plan should use, and why.
@@ -38,7 +38,13 @@ if TYPE_CHECKING:
         SquareRoot,
         Strategy,
     )
-    from mechanisms.workloads import learning_rates, momentum, prefix_sum
+    from mechanisms.workloads import (
+        from_matrix,
+        learning_rates,
+        momentum,
+        prefix_sum,
+        toeplitz,
+    )
 
 __all__ = [
     "BLT",
@@ -59,10 +65,12 @@ __all__ = [
     "SquareRoot",
     "Strategy",
     "federated",
+    "from_matrix",
     "learning_rates",
     "momentum",
     "prefix_sum",
     "recommend",
+    "toeplitz",
 ]
 
 # Imported when they are asked for: planning a run needs neither matrices nor a compiler.
@@ -88,7 +96,7 @@ _HOMES = {
         "SquareRoot",
         "Strategy",
     ),
-    "mechanisms.workloads": ("learning_rates", "momentum", "prefix_sum"),
+    "mechanisms.workloads": ("from_matrix", "learning_rates", "momentum", "prefix_sum", "toeplitz"),
 }
 
 

@@ -88,7 +88,15 @@ class Comparison:
             raise ValueError("no design fits this run and this memory")
         least = self.rows[0].error(self.run.objective)
         near = [row for row in self.rows if row.error(self.run.objective) <= 1.01 * least]
-        return min(near, key=lambda row: (row.memory, row.error(self.run.objective)))
+        # A dense one keeps nothing, and draws everything again for every step.
+        return min(
+            near,
+            key=lambda row: (
+                row.design.kind == "dense",
+                row.memory,
+                row.error(self.run.objective),
+            ),
+        )
 
 
 def entry(design: Design, run: Run, memory: int | None = None) -> Row | Refused:

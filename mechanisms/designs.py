@@ -15,6 +15,7 @@ from mechanisms.participation import (
     CyclicPoisson,
     Participation,
     SingleParticipation,
+    checked,
 )
 from mechanisms.strategies import (
     BLT,
@@ -64,11 +65,7 @@ class Run:
 
     def __post_init__(self) -> None:
         whole_count(self.steps, "steps", 1)
-        if not isinstance(self.participation, Participation):
-            raise ValueError(
-                "participation must be one of mechanisms.participation, such as MinSeparation(10), "
-                f"got {short(self.participation)}"
-            )
+        checked(self.participation)
         if not (self.workload is None or isinstance(self.workload, Workload)):
             raise ValueError(
                 f"workload must be one of mechanisms.workloads, got {short(self.workload)}"

@@ -18,6 +18,7 @@ __all__ = [
     "MinSeparation",
     "Participation",
     "SingleParticipation",
+    "checked",
     "federated",
     "from_dict",
     "to_dict",
@@ -197,6 +198,23 @@ class BallsInBins:
 Participation: TypeAlias = (
     SingleParticipation | MinSeparation | FixedEpochOrder | CyclicPoisson | BallsInBins
 )
+
+
+def checked(participation: object) -> Participation:
+    """Return a participation, or refuse what is none.
+
+    Raises
+    ------
+    ValueError
+        If it is none of this module's.
+    """
+    if not isinstance(participation, Participation):
+        raise ValueError(
+            "participation must be one of mechanisms.participation, such as MinSeparation(10), "
+            f"got {short(participation)}"
+        )
+    return participation
+
 
 _BY_NAME: dict[str, Any] = {
     kind.name: kind

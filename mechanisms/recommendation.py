@@ -304,7 +304,8 @@ def _leanest(choices: Sequence[Choice]) -> Choice:
     """Return the choice that keeps least, of those that are as good as the best."""
     least = min(choice.error for choice in choices)
     near = [choice for choice in choices if choice.error <= _AS_GOOD * least]
-    return min(near, key=lambda choice: (choice.memory, choice.error))
+    # A dense mechanism keeps nothing, and draws everything again for every step.
+    return min(near, key=lambda c: (c.design.kind == "dense", c.memory, c.error))
 
 
 def _copies(count: int) -> str:

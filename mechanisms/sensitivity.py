@@ -24,6 +24,7 @@ from mechanisms.participation import (
     FixedEpochOrder,
     Participation,
     SingleParticipation,
+    checked,
 )
 
 __all__ = [
@@ -118,6 +119,7 @@ def of_gram(
     UnsupportedParticipationError
         If nothing is proved for it.
     """
+    checked(participation)
     steps = len(gram)
     # |X_ij| as computed is off by at most this share of |C_i| |C_j|.
     off = 2.0 * ((steps if terms is None else terms) + 4) * _UNIT
@@ -153,6 +155,7 @@ def of_columns(squared_norms: Array, participation: Participation) -> Sensitivit
         Squared norms of the columns, rounded up.
     participation : Participation
     """
+    checked(participation)
     _refuse_extreme(squared_norms)
     steps = len(squared_norms)
     count = participation.count(steps)
@@ -184,6 +187,7 @@ def of_toeplitz(coefficients: Array, steps: int, participation: Participation) -
     UnsupportedParticipationError
         If nothing is proved for it.
     """
+    checked(participation)
     c = np.ascontiguousarray(np.trim_zeros(coefficients[:steps], "b"), dtype=np.float64)
     with np.errstate(over="ignore"):
         _refuse_extreme(c * c)

@@ -18,7 +18,7 @@ from mechanisms.lower_bounds.dual import DualPoint, ascend, certify, lift, unifo
 from mechanisms.lower_bounds.patterns import all_patterns, families, spacing_of
 from mechanisms.lower_bounds.prefix_sums import prefix_sum_bound
 from mechanisms.optimization import Objective, checked_objective
-from mechanisms.participation import Participation, SingleParticipation
+from mechanisms.participation import Participation, SingleParticipation, checked
 from mechanisms.workloads import Workload
 
 __all__ = ["LARGEST_NUMERICAL", "LowerBound", "best_dual", "lower_bound"]
@@ -98,6 +98,7 @@ def lower_bound(
     ValueError
         If the objective is neither.
     """
+    checked(participation)
     goal = checked_objective(objective)
     if not isinstance(workload, Workload):
         raise ValueError(f"workload must be one of mechanisms.workloads, got {short(workload)}")

@@ -1,5 +1,6 @@
 """What a planned run would guarantee, and under which conditions."""
 
+import hashlib
 import json
 import shlex
 from decimal import ROUND_FLOOR, Context, Decimal
@@ -183,8 +184,9 @@ def _assumptions(plan: "Plan", lower: float) -> tuple[str, ...]:
     sentences += [
         "Whoever runs the training sees the data, and is trusted to do what is described here.",
         _RELEASE[plan.release],
-        "Random numbers come from a generator that an adversary cannot predict, fresh for every "
-        "step; the noise is sampled in floating point and is taken to be Gaussian.",
+        "Random numbers come from a generator that an adversary cannot predict, fresh for "
+        f"{'every step' if isinstance(plan.mechanism, str) else 'the run'}; the noise is sampled "
+        "in floating point and is taken to be Gaussian.",
         "Hyper-parameters, and this plan among them, were chosen without looking at the data, or "
         "at a cost that is accounted elsewhere.",
     ]
@@ -266,10 +268,13 @@ def _noise(plan: "Plan") -> list[str]:
     patterns = participation(plan)
     bound = mechanism.sensitivity_bound(patterns)
     known = "exactly" if bound.exact else "at most"
+    digest = hashlib.sha256(mechanism.to_json().encode()).hexdigest()
     sentences = [
         f"Step t adds {scale!r} times row t of the mechanism's noise to every coordinate of its "
-        f"sum, also where a batch is empty. The mechanism is {mechanism!r}; its noise is that of "
-        "independent standard Gaussian numbers, one for each coordinate and row.",
+        "sum, also where a batch is empty. Its noise is D Z: Z holds independent standard Gaussian "
+        "numbers, one for each coordinate and row, and D is the inverse of C (of a tree, the "
+        "estimates of prefix sums from its nodes, differenced).",
+        f"The mechanism is {mechanism!r}; the SHA-256 of its JSON is {digest}.",
         f"The mechanism's sensitivity is {known} {bound.value!r} for these patterns of "
         f"participation: {patterns} ({bound.method}).",
         "The mechanism was chosen without looking at the data. What its noise was made from, and "

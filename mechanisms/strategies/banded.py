@@ -14,7 +14,7 @@ from mechanisms.optimization import (
     checked_objective,
     refuse_unseparated,
 )
-from mechanisms.participation import CyclicPoisson, Participation
+from mechanisms.participation import CyclicPoisson, Participation, checked
 from mechanisms.sensitivity import Sensitivity, of_columns, of_matrix
 from mechanisms.strategies.base import (
     ONE_PARTICIPATION,
@@ -119,6 +119,7 @@ class Banded(Strategy):
         ValueError
             If there are too many bands or steps.
         """
+        checked(participation)
         goal = checked_objective(objective)
         count, width = whole_count(steps, "steps", 1), whole_count(bands, "bands", 1)
         if width > count:
@@ -157,6 +158,7 @@ class Banded(Strategy):
         ValueError
             If there are too many steps to form the matrix, where it is needed.
         """
+        checked(participation)
         separated = self.bands <= participation.separation(self.steps)
         once = participation.count(self.steps) <= 1 and not isinstance(participation, CyclicPoisson)
         if separated or once:

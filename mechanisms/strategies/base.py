@@ -243,8 +243,9 @@ class Strategy(ABC):
         try:
             return kind._from_values(steps, given)
         except (KeyError, TypeError) as error:
+            what = short(str(error.args[0]))
             raise ValueError(
-                f"this is no strategy of kind {name}: {short(str(error))} is missing or wrong"
+                f"this is no strategy of kind {name}: {what} is missing or wrong"
             ) from None
 
     @classmethod

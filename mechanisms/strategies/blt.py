@@ -13,6 +13,7 @@ from mechanisms.participation import (
     CyclicPoisson,
     Participation,
     SingleParticipation,
+    checked,
 )
 from mechanisms.sensitivity import (
     DECREASING,
@@ -282,6 +283,7 @@ class BLT(Strategy):
             )
 
     def _refuse_sampling(self, participation: Participation) -> None:
+        checked(participation)
         if isinstance(participation, SingleParticipation) or participation.count(self.steps) <= 1:
             return
         if isinstance(participation, CyclicPoisson):

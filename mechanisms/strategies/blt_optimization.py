@@ -2,7 +2,7 @@
 
 Decays of C and of its inverse interlace where the weights of C are above 0, and any interlacing
 numbers belong to such a C: free variables are the logit of the first gap and the logarithms of the
-distances to the next ones (docs/blt.md, section 5).  An evaluation takes microseconds, whatever the
+distances to the next ones (docs/blt.md, section 4).  An evaluation takes microseconds, whatever the
 number of steps, so that many starts are affordable.
 """
 

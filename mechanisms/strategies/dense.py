@@ -18,6 +18,7 @@ from mechanisms.participation import (
     FixedEpochOrder,
     MinSeparation,
     Participation,
+    checked,
 )
 from mechanisms.sensitivity import Sensitivity, UnsupportedParticipationError, of_matrix
 from mechanisms.strategies.banded import Banded
@@ -119,6 +120,7 @@ class Dense(Strategy):
         workload : Workload, optional
             What is estimated; without it, prefix sums.
         """
+        checked(participation)
         goal = checked_objective(objective)
         count = whole_count(steps, "steps", 1)
         refuse_large_matrix(count)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accountant.parameters import whole_count
-from mechanisms.participation import Participation
+from mechanisms.participation import Participation, checked
 from mechanisms.sensitivity import Sensitivity, of_toeplitz
 from mechanisms.strategies.base import Array, array_to_json
 from mechanisms.strategies.power_series import enclosed_inverse, multiply, of_poles
@@ -97,6 +97,7 @@ class InverseBandedToeplitz(ToeplitzStrategy):
         ValueError
             If C's coefficients grow beyond what floating point can bound.
         """
+        checked(participation)
         values, radius = self._enclosure
         sizes = np.abs(values)
         above = np.nextafter(sizes + radius, np.inf)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Final, Literal, Self
 import numpy as np
 
 from accountant.parameters import short
-from mechanisms.participation import Participation
+from mechanisms.participation import Participation, checked
 from mechanisms.sensitivity import ONE_COLUMN, Sensitivity, of_gram, rounded_up
 from mechanisms.strategies.base import Array
 from mechanisms.strategies.tree import BinaryTree
@@ -92,6 +92,7 @@ class PrefixTree(BinaryTree):
         an upper bound from C^T C or, of many steps, that of all nodes, which prefix sums are
         functions of.
         """
+        checked(participation)
         if self.estimator == "plain":
             return self._of_nodes(participation, prefix_nodes=True)
         nodes = super().sensitivity_bound(participation)

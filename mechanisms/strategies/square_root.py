@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 from accountant.parameters import short, whole_count
 from mechanisms import workloads
 from mechanisms.optimization import Objective, checked_objective
-from mechanisms.participation import Participation
+from mechanisms.participation import Participation, checked
 from mechanisms.sensitivity import Sensitivity, of_toeplitz
 from mechanisms.strategies.base import ONE_PARTICIPATION, Array
 from mechanisms.strategies.inverse_toeplitz import InverseBandedToeplitz
@@ -150,6 +150,7 @@ def best_square_root(
     -----
     Each number of bands takes O(steps * bands) operations for BISR: a second for 1e5 and 8,192.
     """
+    checked(participation)
     checked_objective(objective)
     count = whole_count(steps, "steps", 1)
     workload = workloads.momentum(count, momentum, weight_decay)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from accountant.parameters import short, whole_count
 from mechanisms.optimization import Objective, checked_objective
-from mechanisms.participation import CyclicPoisson, Participation
+from mechanisms.participation import CyclicPoisson, Participation, checked
 from mechanisms.sensitivity import Sensitivity, of_toeplitz
 from mechanisms.strategies.base import (
     ONE_PARTICIPATION,
@@ -173,6 +173,7 @@ class BandedToeplitz(ToeplitzStrategy):
         UnsupportedParticipationError
             If nothing is proved about so many bands for this participation.
         """
+        checked(participation)
         checked_objective(objective)
         count = whole_count(steps, "steps", 1)
         width = checked_bands(bands, count)

@@ -16,7 +16,13 @@ from accountant.tree_aggregation import (
     squared_sensitivity,
 )
 from mechanisms.noise.tree_filter import StreamedEstimator, TreeFilter
-from mechanisms.participation import BallsInBins, CyclicPoisson, FixedEpochOrder, Participation
+from mechanisms.participation import (
+    BallsInBins,
+    CyclicPoisson,
+    FixedEpochOrder,
+    Participation,
+    checked,
+)
 from mechanisms.sensitivity import ONE_COLUMN, Sensitivity, UnsupportedParticipationError
 from mechanisms.strategies.base import Array, Strategy
 from mechanisms.strategies.tree_errors import (
@@ -190,6 +196,7 @@ class BinaryTree(Strategy):
         Exact for one participation, for a separation, and for epochs in a fixed order that are all
         taken part in: nodes are sums, so that equal contributions are worst.
         """
+        checked(participation)
         return self._of_nodes(participation, prefix_nodes=False)
 
     def _of_nodes(self, participation: Participation, prefix_nodes: bool) -> Sensitivity:

@@ -102,7 +102,9 @@ def test_the_preferred_row_keeps_least_of_those_that_are_as_good(compared):
         if row.error(objective) <= 1.01 * compared.rows[0].error(objective)
     ]
     assert best in as_good
-    assert best.memory == min(row.memory for row in as_good)
+    # A dense one keeps nothing, but draws everything again for every step: only where it has to.
+    others = [row.memory for row in as_good if row.design.kind != "dense"]
+    assert best.design.kind == "dense" if not others else best.memory == min(others)
 
 
 def test_the_best_design_is_near_the_bound():

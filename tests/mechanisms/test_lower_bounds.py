@@ -358,3 +358,20 @@ def test_nothing_is_claimed_where_nothing_is_known():
         lower_bound(prefix_sum(5), ONE, "median")
     with pytest.raises(ValueError, match="workload must be"):
         lower_bound(np.eye(3))
+
+
+def test_rounding_alone_proves_nothing():
+    """A certificate whose exact value is 0: x^T T x for a skew-symmetric T."""
+    rng = np.random.default_rng(0)
+    steps = 30
+    workload = np.tril(rng.uniform(0.5, 1.5, (steps, steps)))
+    skew = rng.normal(size=(steps, steps))
+    skew -= skew.T
+    found = certified_error(
+        workload,
+        np.arange(steps)[:, None],
+        np.ones((steps, 1, 1)),
+        np.full(steps, steps**-0.5),
+        skew,
+    )
+    assert found == 0.0

@@ -83,7 +83,8 @@ def test_the_least_error_comes_first(federated, poisson):
         assert errors == sorted(errors)
         as_good = [c for c in found.choices if c.error <= 1.01 * errors[0]]
         assert found.best in as_good
-        assert found.best.memory == min(choice.memory for choice in as_good)
+        others = [choice.memory for choice in as_good if choice.design.kind != "dense"]
+        assert found.best.design.kind == "dense" if not others else found.best.memory == min(others)
 
 
 def test_correlated_noise_ranks_as_its_errors_at_noise_multiplier_1(federated):

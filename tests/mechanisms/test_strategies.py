@@ -144,6 +144,31 @@ def test_a_strategy_is_a_value_and_survives_as_json(strategy):
 
 
 @every
+@pytest.mark.parametrize("wrong", [None, "single", 3, MinSeparation])
+def test_what_is_no_participation_is_refused(strategy, wrong):
+    for ask in (strategy.sensitivity, strategy.sensitivity_bound):
+        with pytest.raises(ValueError, match="participation must be one of"):
+            ask(wrong)
+    with pytest.raises(ValueError, match="participation must be one of"):
+        strategy.rmse(participation=wrong)
+
+
+@pytest.mark.parametrize(
+    "optimize",
+    [
+        lambda wrong: BLT.optimize(steps=7, buffers=2, participation=wrong),
+        lambda wrong: BandedToeplitz.optimize(steps=7, bands=2, participation=wrong),
+        lambda wrong: Banded.optimize(steps=7, bands=2, participation=wrong),
+        lambda wrong: Dense.optimize(steps=7, participation=wrong),
+        lambda wrong: lower_bound(prefix_sum(7), wrong),
+    ],
+)
+def test_nothing_is_designed_for_what_is_no_participation(optimize):
+    with pytest.raises(ValueError, match="participation must be one of"):
+        optimize("single")
+
+
+@every
 def test_a_workload_of_another_length_is_refused(strategy):
     with pytest.raises(ValueError, match="make both"):
         strategy.rmse(prefix_sum(STEPS + 1))
